@@ -1,0 +1,281 @@
+//! Judging and syncing the contract.
+//!
+//! Invariants:
+//! - Whoever writes claims or judges a migration holds the lock on `integratedb.contract_lock` until the
+//!   transaction ends, and reads everything after taking it. Hence of two migrations that are valid only
+//!   alone, the second to judge sees the first one's work, or waits for it.
+//! - A claim marked as met, on relations whose fingerprints are the remembered ones, is met. Hence only what
+//!   changed is looked at, and the cost follows the size of the migration, not the number of claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use integratedb_claims::{Catalog, Claim, Spec, Unmet, compare, contract, expand, review};
+use pgrx::prelude::*;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::privileges::Plan;
+use crate::rows::{
+    Candidate, CatalogRows, Changed, ClaimRows, StoredClaim, StoredSpec, TargetRow, target, targets,
+};
+use crate::snapshot::{self, read, run};
+
+const CHANGED: &str = include_str!("../../sql/queries/changed.sql");
+const REMEMBER: &str = include_str!("../../sql/queries/remember.sql");
+const FORGET_UNNAMED: &str = include_str!("../../sql/queries/forget_unnamed.sql");
+const CATALOG: &str = include_str!("../../sql/queries/catalog.sql");
+const AFFECTED: &str = include_str!("../../sql/queries/affected_specs.sql");
+const CANDIDATES: &str = include_str!("../../sql/queries/candidates.sql");
+const STORE_CLAIMS: &str = include_str!("../../sql/queries/store_claims.sql");
+const CLEAR_COLUMNS: &str = include_str!("../../sql/queries/clear_columns.sql");
+const CLEAR_ALTERNATIVES: &str = include_str!("../../sql/queries/clear_alternatives.sql");
+const CLEAR_CLAIMS: &str = include_str!("../../sql/queries/clear_claims.sql");
+const STORE_SPEC: &str = include_str!("../../sql/queries/store_spec.sql");
+const CLEAR_TARGETS: &str = include_str!("../../sql/queries/clear_targets.sql");
+const STORE_TARGETS: &str = include_str!("../../sql/queries/store_targets.sql");
+
+/// One failure, with the claim and its stakeholder.
+#[derive(Serialize)]
+struct Failure {
+    claim_id: i64,
+    stakeholder: String,
+    #[serde(flatten)]
+    unmet: Unmet,
+}
+
+/// The claims that are unmet now, as a JSON array of failures. Reads only, and takes no lock.
+#[pg_extern(schema = "integratedb")]
+pub(crate) fn contract_unmet(max_results: i32) -> String {
+    snapshot::json(&unmet(&changed(), limit(max_results)))
+}
+
+/// The claims that are unmet now, as a JSON array of failures; if there are none, syncs.
+#[pg_extern(schema = "integratedb")]
+pub(crate) fn contract_validate(max_results: i32) -> String {
+    lock();
+    let changed = changed();
+    let failures = unmet(&changed, limit(max_results));
+    if failures.is_empty() {
+        sync(changed);
+    }
+    snapshot::json(&failures)
+}
+
+/// Expands what changed again and brings claims and grants in line.
+#[pg_extern(schema = "integratedb")]
+pub(crate) fn contract_sync() {
+    lock();
+    sync(changed());
+}
+
+/// Stores a spec. Answers `{"stored": document}`, `{"malformed": [[message, pointer]…]}` or
+/// `{"refused": {"claims", "unmet", "total"}}`; in the latter two cases nothing was written.
+#[pg_extern(schema = "integratedb")]
+pub(crate) fn contract_put(stakeholder_id: i64, kind: &str, document: &str) -> String {
+    let spec = match parse(document) {
+        Ok(spec) => spec,
+        Err(problems) => return json!({ "malformed": problems }).to_string(),
+    };
+    lock();
+    let targets = targets(&spec);
+    let catalog = catalog(&targets);
+    let claims = expand(&spec, &catalog, &[]);
+    if let Err(refusal) = review(&spec, &claims, &catalog) {
+        return json!({ "refused": refusal }).to_string();
+    }
+    let document = contract(&spec);
+    let stakeholder = stakeholder_id.to_string();
+    let spec_id: i64 = read(STORE_SPEC, &[&stakeholder, kind, &document.to_string()]);
+    let id = spec_id.to_string();
+    run(CLEAR_TARGETS, &[&id]);
+    run(STORE_TARGETS, &[&id, &snapshot::json(&targets)]);
+    let before = changed();
+    let touched = sync_specs(&[], &[spec_id]);
+    remember_own(&touched, before);
+    json!({ "stored": document }).to_string()
+}
+
+/// Removes the specs of a stakeholder with their claims, and revokes what was granted for them.
+#[pg_extern(schema = "integratedb")]
+pub(crate) fn contract_drop(stakeholder_id: i64) {
+    lock();
+    let id = stakeholder_id.to_string();
+    let claims: Vec<i64> = read(
+        "SELECT coalesce(jsonb_agg(c.id), '[]')::text FROM integratedb.claim c \
+         JOIN integratedb.spec s ON s.id = c.spec_id WHERE s.stakeholder_id = $1::bigint",
+        &[&id],
+    );
+    let before = changed();
+    clear(&claims, &claims);
+    run(
+        "DELETE FROM integratedb.spec_target t USING integratedb.spec s \
+         WHERE s.id = t.spec_id AND s.stakeholder_id = $1::bigint",
+        &[&id],
+    );
+    run("DELETE FROM integratedb.spec WHERE stakeholder_id = $1::bigint", &[&id]);
+    let mut locked = Vec::new();
+    let mut plan = Plan::of(&[stakeholder_id]);
+    while plan.lock(&mut locked) {
+        plan = Plan::of(&[stakeholder_id]);
+    }
+    remember_own(&plan.execute(), before);
+}
+
+/// Reads a document, telling mistakes as `[message, pointer]`.
+fn parse(document: &str) -> Result<Spec, Vec<Value>> {
+    let value: Value = serde_json::from_str(document)
+        .map_err(|e| vec![json!([format!("Not a JSON document: {e}."), "#"])])?;
+    Spec::parse(&value).map_err(|problems| {
+        problems.into_iter().map(|problem| json!([problem.message, problem.pointer])).collect()
+    })
+}
+
+/// Serialises all judgements and changes of the contract until the transaction ends. Reads pass freely.
+fn lock() {
+    run("LOCK TABLE integratedb.contract_lock IN EXCLUSIVE MODE", &[]);
+}
+
+fn limit(max_results: i32) -> usize {
+    usize::try_from(max_results).unwrap_or(0)
+}
+
+fn changed() -> Vec<Changed> {
+    read(CHANGED, &[])
+}
+
+fn remember(changed: &[Changed]) {
+    if !changed.is_empty() {
+        run(REMEMBER, &[&snapshot::json(changed)]);
+    }
+}
+
+fn catalog(targets: &[TargetRow]) -> Catalog {
+    read::<CatalogRows>(CATALOG, &[&snapshot::json(targets)]).into()
+}
+
+/// The failures of all claims that could be unmet, at most `limit`.
+fn unmet(changed: &[Changed], limit: usize) -> Vec<Failure> {
+    let candidates: Vec<Candidate> = read(CANDIDATES, &[&snapshot::json(changed)]);
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let relations: BTreeSet<TargetRow> = candidates
+        .iter()
+        .flat_map(|candidate| &candidate.claim.claim.alternatives)
+        .map(|alternative| target(&alternative.relation))
+        .collect();
+    let catalog = catalog(&relations.into_iter().collect::<Vec<_>>());
+    candidates
+        .into_iter()
+        .flat_map(|Candidate { stakeholder, claim }| {
+            compare(&claim.claim, &catalog).into_iter().map(move |unmet| Failure {
+                claim_id: claim.id,
+                stakeholder: stakeholder.clone(),
+                unmet,
+            })
+        })
+        .take(limit)
+        .collect()
+}
+
+fn sync(changed: Vec<Changed>) {
+    if changed.is_empty() {
+        return;
+    }
+    let touched = sync_specs(&changed, &[]);
+    let mut seen = touched_now(&touched);
+    let rest = changed.into_iter().filter(|one| !seen.iter().any(|s| s.is(one)));
+    let rest: Vec<Changed> = rest.collect();
+    seen.extend(rest);
+    remember(&seen);
+}
+
+/// After a change of the contract itself: remembers what it looked at for the first time, what it granted on
+/// and what no spec names any more. What had drifted `before` is left for its own validation.
+fn remember_own(touched: &[TargetRow], before: Vec<Changed>) {
+    let (new, drifted): (Vec<_>, Vec<_>) = before.into_iter().partition(|one| one.is_new);
+    let mut seen = touched_now(touched);
+    seen.retain(|one| !drifted.iter().any(|d| d.is(one)));
+    let rest: Vec<Changed> =
+        new.into_iter().filter(|one| !seen.iter().any(|s| s.is(one))).collect();
+    seen.extend(rest);
+    remember(&seen);
+    run(FORGET_UNNAMED, &[]);
+}
+
+/// The fingerprints, as they are now, of what was granted on.
+///
+/// Anything else keeps the fingerprint read before it was judged: it may have changed since.
+fn touched_now(touched: &[TargetRow]) -> Vec<Changed> {
+    let mut now = changed();
+    now.retain(|one| {
+        touched.iter().any(|t| t.schema_name == one.schema_name && t.table_name == one.table_name)
+    });
+    now
+}
+
+/// Expands the specs that `changed` concerns, and those in `also`, and brings claims and grants in line.
+/// Returns the relations and schemas whose privileges changed by it.
+fn sync_specs(changed: &[Changed], also: &[i64]) -> Vec<TargetRow> {
+    let mut locked = Vec::new();
+    loop {
+        let specs: Vec<StoredSpec> =
+            read(AFFECTED, &[&snapshot::json(changed), &snapshot::json(also)]);
+        write_claims(&specs);
+        let stakeholders: Vec<i64> = specs.iter().map(|spec| spec.stakeholder_id).collect();
+        let plan = Plan::of(&stakeholders);
+        if !plan.lock(&mut locked) {
+            return plan.execute();
+        }
+    }
+}
+
+/// Expands specs and writes the claims that came out differently.
+fn write_claims(specs: &[StoredSpec]) {
+    let named: BTreeSet<TargetRow> =
+        specs.iter().flat_map(|spec| spec.targets.iter().flatten()).cloned().collect();
+    let catalog = catalog(&named.into_iter().collect::<Vec<_>>());
+    let expanded: Vec<(i64, &[StoredClaim], Vec<Claim>)> = specs
+        .iter()
+        .map(|stored| {
+            let spec = Spec::parse(&stored.document).unwrap_or_else(|problems| {
+                let problem = problems.first().map_or("", |problem| problem.message.as_str());
+                error!("the stored spec {} can't be read: {problem}", stored.id)
+            });
+            let previous: Vec<Claim> = stored.claims.iter().map(|c| c.claim.clone()).collect();
+            (stored.id, &stored.claims[..], expand(&spec, &catalog, &previous))
+        })
+        .collect();
+    let (mut rewritten, mut dropped) = (Vec::new(), Vec::new());
+    let mut rows = ClaimRows::default();
+    for (spec_id, stored, claims) in &expanded {
+        let mut old: BTreeMap<_, _> = stored.iter().map(|c| (&c.claim.key, c)).collect();
+        for claim in claims {
+            let met = compare(claim, &catalog).is_empty();
+            match old.remove(&claim.key) {
+                Some(same) if same.claim == *claim && same.met == met => continue,
+                Some(other) => rewritten.push(other.id),
+                None => {}
+            }
+            rows.push(*spec_id, claim, met);
+        }
+        dropped.extend(old.values().map(|claim| claim.id));
+    }
+    rewritten.extend(&dropped);
+    clear(&rewritten, &dropped);
+    if !rows.is_empty() {
+        run(STORE_CLAIMS, &[&snapshot::json(&rows)]);
+    }
+}
+
+/// Removes the rows below the claims `rewritten`, and the claims `dropped` themselves.
+fn clear(rewritten: &[i64], dropped: &[i64]) {
+    if !rewritten.is_empty() {
+        let ids = snapshot::json(rewritten);
+        run(CLEAR_COLUMNS, &[&ids]);
+        run(CLEAR_ALTERNATIVES, &[&ids]);
+    }
+    if !dropped.is_empty() {
+        run(CLEAR_CLAIMS, &[&snapshot::json(dropped)]);
+    }
+}

@@ -1,0 +1,46 @@
+-- Nothing here is for everyone. Two kinds of roles are let in by name: the sidecar's, and those that run
+-- migrations.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA integratedb FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA integratedb FROM PUBLIC;
+REVOKE ALL ON FUNCTION integratedb_sync() FROM PUBLIC;
+REVOKE ALL ON FUNCTION integratedb_unmet_claims(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION integratedb_validate_migration(integer) FROM PUBLIC;
+
+CREATE FUNCTION integratedb.grant_migrator(role name) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA integratedb TO %I', role);
+    EXECUTE format('GRANT SELECT ON integratedb.claimed_columns TO %I', role);
+    EXECUTE format(
+        'GRANT EXECUTE ON FUNCTION integratedb.sync(), integratedb.unmet_claims(integer), '
+        'integratedb.validate_migration(integer), @extschema@.integratedb_sync(), '
+        '@extschema@.integratedb_unmet_claims(integer), '
+        '@extschema@.integratedb_validate_migration(integer) TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION integratedb.grant_migrator IS
+    'Lets a role validate its migrations and see who claims what';
+
+CREATE FUNCTION integratedb.grant_sidecar(role name) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM integratedb.grant_migrator(role);
+    -- The sidecar keeps its own tables (users, tokens) in this schema.
+    EXECUTE format('GRANT CREATE ON SCHEMA integratedb TO %I', role);
+    EXECUTE format('GRANT SELECT ON integratedb.stakeholder, integratedb.spec TO %I', role);
+    EXECUTE format(
+        'GRANT EXECUTE ON FUNCTION integratedb.create_stakeholder(text, text, boolean), '
+        'integratedb.rename_stakeholder(bigint, text, text), '
+        'integratedb.drop_stakeholder(bigint, boolean), '
+        'integratedb.put_spec(bigint, text, text), integratedb.get_spec(bigint, text) TO %I', role);
+END
+$$;
+COMMENT ON FUNCTION integratedb.grant_sidecar IS
+    'Lets a role run the sidecar; it need not be a superuser';
+
+REVOKE ALL ON FUNCTION integratedb.grant_migrator(name), integratedb.grant_sidecar(name) FROM PUBLIC;

@@ -1,0 +1,65 @@
+-- Every schema (empty table name) and relation that a spec names, and whose fingerprint is not the one of the
+-- last sync. The fingerprint covers what claims and grants depend on; pg_attribute is read once, whole.
+WITH named AS MATERIALIZED (
+    SELECT DISTINCT schema_name, table_name FROM integratedb.spec_target
+),
+scope AS MATERIALIZED (
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner
+    FROM named t
+    JOIN pg_namespace n ON n.nspname = t.schema_name
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.table_name
+    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    UNION
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relowner
+    FROM named t
+    JOIN pg_namespace n ON n.nspname = t.schema_name
+    JOIN pg_class c ON c.relnamespace = n.oid
+    WHERE t.table_name = '' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+),
+-- A column of a domain depends on the domain, and that on the domains beneath it.
+domains AS MATERIALIZED (
+    SELECT coalesce(bit_xor(hash_record_extended(
+               ROW (oid, typbasetype, typtypmod, typnotnull), 0)), 0) AS fingerprint
+    FROM pg_type
+    WHERE typtype = 'd'
+),
+types AS MATERIALIZED (
+    SELECT t.oid,
+           hash_record_extended(
+               ROW (t.typname, n.nspname,
+                    CASE WHEN t.typtype = 'd' THEN (SELECT fingerprint FROM domains) END), 0)
+               AS fingerprint
+    FROM pg_type t
+    JOIN pg_namespace n ON n.oid = t.typnamespace
+),
+columns AS (
+    SELECT a.attrelid,
+           bit_xor(hash_record_extended(
+               ROW (a.attnum, a.attname, a.atttypmod, a.attnotnull, a.attacl, t.fingerprint),
+               0)) AS fingerprint
+    FROM pg_attribute a
+    JOIN types t ON t.oid = a.atttypid
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
+),
+present AS (
+    SELECT s.nspname AS schema_name,
+           s.relname AS table_name,
+           hash_record_extended(
+               ROW (s.oid, s.relkind, s.relowner, coalesce(c.fingerprint, 0)), 0) AS fingerprint
+    FROM scope s
+    LEFT JOIN columns c ON c.attrelid = s.oid
+    UNION ALL
+    SELECT n.nspname, '',
+           hash_record_extended(ROW (n.oid, n.nspowner, n.nspacl), 0)
+    FROM pg_namespace n
+    WHERE n.nspname IN (SELECT schema_name FROM named)
+)
+SELECT coalesce(jsonb_agg(jsonb_build_object(
+           'schema_name', schema_name,
+           'table_name', table_name,
+           'fingerprint', p.fingerprint,
+           'is_new', r.fingerprint IS NULL)), '[]')::text
+FROM present p
+FULL JOIN integratedb.relation r USING (schema_name, table_name)
+WHERE p.fingerprint IS DISTINCT FROM r.fingerprint
