@@ -21,3 +21,7 @@ JOIN integratedb.claim c ON c.spec_id = spec.id
 JOIN integratedb.claim_alternative a ON a.claim_id = c.id
 LEFT JOIN integratedb.claim_column col
        ON col.claim_id = a.claim_id AND col.alternative = a.position;
+
+-- The names alone, for those who may see claims but not the tables.
+CREATE VIEW integratedb.stakeholder_names AS
+SELECT id, name FROM integratedb.stakeholder;

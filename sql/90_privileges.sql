@@ -13,7 +13,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA integratedb TO %I', role);
-    EXECUTE format('GRANT SELECT ON integratedb.claimed_columns TO %I', role);
+    EXECUTE format('GRANT SELECT ON integratedb.claimed_columns, integratedb.stakeholder_names TO %I', role);
     EXECUTE format(
         'GRANT EXECUTE ON FUNCTION integratedb.sync(), integratedb.unmet_claims(integer), '
         'integratedb.validate_migration(integer), @extschema@.integratedb_sync(), '

@@ -1,0 +1,16 @@
+//! The sidecar: REST API and command line beside the extension.
+//!
+//! The rules of the contract are in the database. What lives here is HTTP, accounts and tokens, the JSON
+//! Schema stage of validation, and the commands people run around a migration.
+
+pub mod api;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod db;
+pub mod secret;
+pub mod server;
+pub mod telemetry;
+
+pub use config::Config;
+pub use server::run;

@@ -1,0 +1,9 @@
+//! The harness: a private Postgres for each test, the sidecar in process, and a client for its API.
+//!
+//! Nothing survives a test, however it ends: the server dies with the thread that started it.
+
+mod cluster;
+mod sidecar;
+
+pub use cluster::{Cluster, Database};
+pub use sidecar::{Reply, Sidecar};

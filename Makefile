@@ -1,0 +1,49 @@
+# `make demo` and `make test` need nothing but git, make, curl and a Rust toolchain on Debian or Ubuntu.
+
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+# The sidecar and the tests never link the extension, and are built with one feature set.
+PACKAGES := -p integratedb-claims -p integratedb-sidecar -p integratedb-tests
+
+.PHONY: help demo test setup ext build unit lint fmt bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: setup ext ## walk the guide against a sample database of its own
+	@cargo build --quiet -p integratedb-sidecar
+	@scripts/demo.sh
+
+test: setup ext ## everything that proves it works
+	cargo nextest run $(PACKAGES)
+	cargo test --quiet --doc $(PACKAGES)
+
+setup: ## install what is missing, make a private Postgres
+	@scripts/setup.sh
+
+ext: setup ## build the extension and install it into the private Postgres
+	@scripts/install-ext.sh
+
+build: ## the sidecar, optimised
+	cargo build --release -p integratedb-sidecar
+
+unit: ## the tests that need no Postgres
+	cargo nextest run -p integratedb-claims -p integratedb-sidecar
+
+lint: ## format, clippy, licences and sources of dependencies, links in docs
+	@scripts/setup.sh lint
+	cargo fmt --all --check
+	cargo clippy --quiet --all-targets $(PACKAGES) -- -D warnings
+	. .run/env && PGRX_HOME=$(CURDIR)/.tools/pgrx CARGO_TARGET_DIR=$(CURDIR)/target/pgrx \
+	    cargo clippy --quiet --release -p integratedb-ext --no-default-features --features pg$$PG_MAJOR -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(PACKAGES)
+
+fmt: ## format the code
+	cargo fmt --all
+
+bench: setup ext ## make bench NAME=contract: figures, also in bench/results
+	@bench/$(NAME)/run.sh
+
+clean: ## what was built and every cluster
+	rm -rf target .run/clusters

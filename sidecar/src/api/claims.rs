@@ -1,0 +1,82 @@
+//! `/api/v1/stakeholders/:id/claims`: the spec of a stakeholder.
+//!
+//! Three stages: the JSON Schema here, then typed parsing and comparison with the database in the extension.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::app::App;
+use super::error::ApiError;
+use super::extract::{Authenticated, Id, Json};
+use crate::db::{DbError, call_contract};
+
+/// `{"data": {"match": […]}}`
+#[derive(Deserialize, ToSchema)]
+pub(super) struct SpecBody {
+    #[schema(value_type = Object,
+        example = json!({"match": [{"path": "public.orders", "fields": ["id", "note"]}]}))]
+    #[serde(default)]
+    data: Value,
+}
+
+/// Shows the claims spec, as terse as it can be written; `match` is empty when none was set.
+#[utoipa::path(get, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
+    params(("id" = i64, Path)), security(("token" = [])),
+    responses((status = 200), (status = 404)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _: Authenticated,
+    Id(id): Id,
+) -> Result<Response, ApiError> {
+    let client = app.client().await?;
+    let row = client.query_one("SELECT integratedb.get_spec($1, 'CLAIMS')", &[&id]).await?;
+    let spec: Value = row.get::<_, Option<Value>>(0).ok_or(ApiError::NotFound)?;
+    Ok(axum::Json(json!({ "data": spec })).into_response())
+}
+
+/// Replaces the claims spec. Claims and grants follow at once, or nothing changes.
+#[utoipa::path(put, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
+    request_body = SpecBody, params(("id" = i64, Path)), security(("token" = [])),
+    responses((status = 200), (status = 404), (status = 413), (status = 422), (status = 503)))]
+pub(super) async fn put(
+    State(app): State<App>,
+    _: Authenticated,
+    Id(id): Id,
+    Json(body): Json<SpecBody>,
+) -> Result<Response, ApiError> {
+    let schema = app.spec_schema();
+    // A large document takes long enough to check that other requests would wait for it.
+    let work = move || match schema.mistakes(&body.data) {
+        mistakes if mistakes.is_empty() => Ok(body.data.to_string()),
+        mistakes => Err(mistakes),
+    };
+    let document = tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ApiError::Internal(error.to_string()))?
+        .map_err(|mistakes| ApiError::Unprocessable(json!({ "detail": mistakes })))?;
+    let rows = call_contract(
+        app.pool(),
+        "SELECT integratedb.put_spec($1, 'CLAIMS', $2)",
+        &[&id, &document],
+    )
+    .await
+    .map_err(refused)?;
+    let stored: Value = rows.first().map(|row| row.get(0)).unwrap_or_default();
+    Ok(axum::Json(json!({"data": {"type": "CLAIMS", "match": stored["match"]}})).into_response())
+}
+
+/// The extension's verdicts carry their answer as JSON.
+fn refused(error: DbError) -> ApiError {
+    let DbError::Refused(refusal) = &error else { return error.into() };
+    let detail = refusal.detail.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    match (refusal.code.as_str(), detail) {
+        ("IDB02", Some(verdict)) => ApiError::Unprocessable(verdict),
+        ("IDB03", Some(mistakes)) => {
+            ApiError::Unprocessable(json!({ "detail": Value::from(mistakes) }))
+        }
+        _ => error.into(),
+    }
+}

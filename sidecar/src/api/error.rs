@@ -1,0 +1,138 @@
+//! The one shape of errors: `{"errors": {"detail": …}}`, or `{"errors": {FIELD: [MESSAGE, …]}}` where a field
+//! of the request is to blame.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::db::DbError;
+
+/// What a request can fail with.
+#[derive(Debug)]
+pub enum ApiError {
+    /// 400: the body or path can't be read.
+    BadRequest(String),
+    /// 401: no token, or one that is not valid.
+    Unauthorized,
+    /// 403
+    Forbidden,
+    /// 404
+    NotFound,
+    /// 405
+    MethodNotAllowed,
+    /// 409: something else is in the way.
+    Conflict(String),
+    /// 413
+    TooLarge,
+    /// 415: the body is not said to be JSON.
+    UnsupportedMediaType,
+    /// 422: fields with their messages.
+    Fields(Vec<(&'static str, String)>),
+    /// 422: whatever stands under `errors`.
+    Unprocessable(Value),
+    /// 429: and how long to wait.
+    TooManyRequests(Duration),
+    /// 500; the cause is logged, not told.
+    Internal(String),
+    /// 503: the database or the contract can't be had now.
+    Unavailable(&'static str),
+}
+
+impl ApiError {
+    /// One field's mistake.
+    pub(super) fn field(name: &'static str, message: impl Into<String>) -> Self {
+        Self::Fields(vec![(name, message.into())])
+    }
+}
+
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Refused(refusal) => match refusal.code.as_str() {
+                "P0002" => Self::NotFound,
+                "2BP01" | "IDB01" | "P0001" => {
+                    let detail = refusal.detail.map(|d| format!(": {d}")).unwrap_or_default();
+                    Self::Conflict(format!("{}{detail}", refusal.message))
+                }
+                _ => Self::Unprocessable(json!({ "detail": refusal.message })),
+            },
+            DbError::Busy => Self::Unavailable("A migration is under way; try again shortly."),
+            DbError::Unavailable(cause) => {
+                tracing::warn!(cause, "the database does not answer");
+                Self::Unavailable("The database does not answer; try again shortly.")
+            }
+            DbError::Unexpected(cause) => Self::Internal(cause),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for ApiError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        DbError::from(error).into()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let detail = |text: &str| json!({ "detail": text });
+        let (status, errors) = match &self {
+            Self::BadRequest(text) => (StatusCode::BAD_REQUEST, detail(text)),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, detail("Unauthorized")),
+            Self::Forbidden => (StatusCode::FORBIDDEN, detail("Forbidden")),
+            Self::NotFound => (StatusCode::NOT_FOUND, detail("Not Found")),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, detail("Method Not Allowed"))
+            }
+            Self::Conflict(text) => (StatusCode::CONFLICT, detail(text)),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                detail("Payload Too Large: the limit is the setting max_body_bytes"),
+            ),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                detail("Unsupported Media Type: send Content-Type: application/json"),
+            ),
+            Self::Fields(fields) => {
+                let mut errors = serde_json::Map::new();
+                for (name, message) in fields {
+                    if let Value::Array(list) =
+                        errors.entry((*name).to_owned()).or_insert_with(|| json!([]))
+                    {
+                        list.push(json!(message));
+                    }
+                }
+                (StatusCode::UNPROCESSABLE_ENTITY, Value::Object(errors))
+            }
+            Self::Unprocessable(errors) => (StatusCode::UNPROCESSABLE_ENTITY, errors.clone()),
+            Self::TooManyRequests(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                detail(
+                    "Too Many Requests: too many failed logins; Retry-After says when to try again",
+                ),
+            ),
+            Self::Internal(cause) => {
+                tracing::error!(cause, "a request failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, detail("Internal Server Error"))
+            }
+            Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, detail(text)),
+        };
+        let mut response = (status, Json(json!({ "errors": errors }))).into_response();
+        let headers = response.headers_mut();
+        match self {
+            Self::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::TooManyRequests(wait) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            }
+            Self::Unavailable(_) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
+            }
+            _ => {}
+        }
+        response
+    }
+}

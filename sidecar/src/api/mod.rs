@@ -1,0 +1,14 @@
+//! The REST API under `/api/v1`, health and metrics.
+
+mod app;
+mod claims;
+mod error;
+mod extract;
+mod health;
+mod schema;
+mod sessions;
+mod stakeholders;
+mod users;
+
+pub use app::{App, router};
+pub use error::ApiError;

@@ -1,0 +1,113 @@
+//! Opaque tokens of 256 random bits. The database keeps only their SHA-256: what has that much entropy needs
+//! no slow hash, and a stolen table opens nothing.
+
+use rand::TryRngCore;
+use rand::rngs::OsRng;
+use sha2::{Digest, Sha256};
+use tokio_postgres::GenericClient;
+
+use crate::db::DbError;
+use crate::secret::Secret;
+
+/// A token as its holder has it.
+pub type Token = Secret<String>;
+
+/// What a login hands out.
+#[derive(Debug)]
+pub struct Pair {
+    /// For requests.
+    pub token: Token,
+    /// For the next pair.
+    pub refresh_token: Token,
+}
+
+/// Issues and checks tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// Seconds a token is valid.
+    pub token_secs: u32,
+    /// Seconds a refresh token is valid.
+    pub refresh_token_secs: u32,
+}
+
+impl Tokens {
+    /// A new pair for a user; pairs of anyone that have run out are removed on the way.
+    pub async fn issue(&self, client: &impl GenericClient, user_id: i64) -> Result<Pair, DbError> {
+        let pair = Pair { token: random()?, refresh_token: random()? };
+        client
+            .execute("DELETE FROM integratedb.token_pairs WHERE refresh_expires_at < now()", &[])
+            .await?;
+        client
+            .execute(
+                "INSERT INTO integratedb.token_pairs \
+                     (user_id, token_hash, token_expires_at, refresh_hash, refresh_expires_at) \
+                 VALUES ($1, $2, now() + make_interval(secs => $3), \
+                         $4, now() + make_interval(secs => $5))",
+                &[
+                    &user_id,
+                    &hash(&pair.token),
+                    &f64::from(self.token_secs),
+                    &hash(&pair.refresh_token),
+                    &f64::from(self.refresh_token_secs),
+                ],
+            )
+            .await?;
+        Ok(pair)
+    }
+
+    /// The user behind a token that is valid now.
+    pub async fn user(client: &impl GenericClient, token: &Token) -> Result<Option<i64>, DbError> {
+        let row = client
+            .query_opt(
+                "SELECT user_id FROM integratedb.token_pairs \
+                 WHERE token_hash = $1 AND token_expires_at > now()",
+                &[&hash(token)],
+            )
+            .await?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
+    /// Uses up a refresh token, and with it the pair it belongs to. `None` if it is not valid.
+    pub async fn redeem(
+        client: &impl GenericClient,
+        refresh: &Token,
+    ) -> Result<Option<i64>, DbError> {
+        let row = client
+            .query_opt(
+                "DELETE FROM integratedb.token_pairs WHERE refresh_hash = $1 \
+                 RETURNING user_id, refresh_expires_at > now()",
+                &[&hash(refresh)],
+            )
+            .await?;
+        Ok(row.filter(|row| row.get(1)).map(|row| row.get(0)))
+    }
+
+    /// Revokes the pair of a token.
+    pub async fn revoke(client: &impl GenericClient, token: &Token) -> Result<(), DbError> {
+        client
+            .execute("DELETE FROM integratedb.token_pairs WHERE token_hash = $1", &[&hash(token)])
+            .await?;
+        Ok(())
+    }
+
+    /// Revokes every pair of a user.
+    pub async fn revoke_all(client: &impl GenericClient, user_id: i64) -> Result<(), DbError> {
+        client
+            .execute("DELETE FROM integratedb.token_pairs WHERE user_id = $1", &[&user_id])
+            .await?;
+        Ok(())
+    }
+}
+
+/// 256 bits of the operating system's randomness, in hex.
+pub(crate) fn random() -> Result<Secret<String>, DbError> {
+    let mut bytes = [0_u8; 32];
+    OsRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| DbError::Unexpected(format!("no randomness: {error}")))?;
+    Ok(Secret::new(hex::encode(bytes)))
+}
+
+fn hash(token: &Token) -> Vec<u8> {
+    Sha256::digest(token.expose_secret().as_bytes()).to_vec()
+}

@@ -1,0 +1,85 @@
+//! `integratedb serve`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::ConfigFile;
+use crate::config::{Config, LogFormat};
+use crate::{server, telemetry};
+
+/// Shown below the flags.
+pub(super) const HELP: &str = "\
+Every setting can also stand in a TOML file (--config) under its long name with underscores, or in the \
+environment as INTEGRATEDB_NAME; a flag wins over the environment, and that over the file. In the file \
+--database is called database_url.
+
+First steps:
+  1. as a superuser, in the database:  CREATE EXTENSION integratedb;
+                                       CREATE ROLE sidecar LOGIN PASSWORD '…';
+                                       SELECT integratedb.grant_sidecar('sidecar');
+  2. integratedb serve --database postgres://sidecar@localhost/shop
+  3. create the first user:            curl -X POST -H 'Content-Type: application/json' \\
+       -d '{\"user\": {\"username\": \"root\", \"password\": \"…\"}}' http://127.0.0.1:4000/api/v1/users";
+
+/// What `serve` takes. Names are those of [`Config`].
+#[derive(Args, Serialize)]
+pub(super) struct Flags {
+    #[command(flatten)]
+    #[serde(skip)]
+    file: ConfigFile,
+    /// The database that has the extension, as a libpq URL or key/value string [INTEGRATEDB_DATABASE_URL]
+    #[arg(long, short, value_name = "URL")]
+    #[serde(rename = "database_url", skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
+    /// Where the REST API listens [default: 127.0.0.1:4000]
+    #[arg(long, short, value_name = "ADDRESS:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// The most connections held to the database [default: 8]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_connections: Option<usize>,
+    /// Seconds to wait at start for the database to answer [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database_wait_secs: Option<u64>,
+    /// The largest request body [default: 4194304]
+    #[arg(long, value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_body_bytes: Option<usize>,
+    /// Seconds that requests under way get to finish on SIGTERM or Ctrl-C [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain_secs: Option<u64>,
+    /// How log lines are written [default: text]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+    /// What is logged, as a filter such as `info` or `integratedb_sidecar=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+}
+
+pub(super) async fn serve(flags: Flags) -> anyhow::Result<ExitCode> {
+    let config = Config::load(flags.file.config.as_deref(), &flags)?;
+    telemetry::start_logging(&config);
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("can't listen on {}", config.listen))?;
+    let mut terminate = signal(SignalKind::terminate()).context("can't watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for Ctrl-C")?;
+    server::run(listener, config, async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,147 @@
+//! What can be set, by a TOML file, the environment (`INTEGRATEDB_…`) and flags; the later wins.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use crate::secret::Secret;
+
+/// The settings of `integratedb serve`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the REST API listens.
+    pub listen: SocketAddr,
+    /// The database that has the extension, as a libpq URL or key/value string.
+    pub database_url: Secret<String>,
+    /// The most connections held to it.
+    pub database_connections: usize,
+    /// Seconds to wait at start for the database to answer.
+    pub database_wait_secs: u64,
+    /// Seconds after which a statement of the sidecar is given up.
+    pub statement_timeout_secs: u64,
+    /// The largest request body in bytes; a larger one is answered with 413.
+    pub max_body_bytes: usize,
+    /// Seconds for which a token is valid.
+    pub token_secs: u32,
+    /// Seconds for which a refresh token is valid.
+    pub refresh_token_secs: u32,
+    /// Failed logins in a row for one user name before it has to wait; they are forgotten at one a minute.
+    pub login_failures_per_user: u32,
+    /// The same for one client address.
+    pub login_failures_per_address: u32,
+    /// Seconds that requests under way get to finish when the sidecar is told to stop.
+    pub drain_secs: u64,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+    /// What is logged, as a tracing filter: `info`, `integratedb_sidecar=debug`.
+    pub log: String,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            database_url: Secret::default(),
+            database_connections: 8,
+            database_wait_secs: 30,
+            statement_timeout_secs: 60,
+            max_body_bytes: 4 << 20,
+            token_secs: 4 * 3600,
+            refresh_token_secs: 12 * 3600,
+            login_failures_per_user: 10,
+            login_failures_per_address: 100,
+            drain_secs: 10,
+            log_format: LogFormat::Text,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// Why a configuration is not usable.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or variable with a wrong name or value; the message names it.
+    #[error("the configuration can't be used: {0}")]
+    Invalid(#[from] Box<figment::Error>),
+    /// Nothing says which database.
+    #[error(
+        "no database is named; give --database postgres://USER@HOST/DATABASE, set INTEGRATEDB_DATABASE_URL, \
+         or put database_url into the configuration file"
+    )]
+    NoDatabase,
+    /// The file named by a flag is not there.
+    #[error("there is no configuration file {0}")]
+    NoFile(String),
+}
+
+impl Config {
+    /// Reads the file if one is named, then the environment, then `flags` (only the ones given).
+    pub fn load<F: Serialize>(file: Option<&Path>, flags: &F) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new();
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError::NoFile(file.display().to_string()));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let config: Self = figment
+            .merge(Env::prefixed("INTEGRATEDB_").ignore(&["CONFIG"]))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(Box::new)?;
+        if config.database_url.expose_secret().is_empty() {
+            return Err(ConfigError::NoDatabase);
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default, Serialize)]
+    struct Flags {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        database_url: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_body_bytes: Option<usize>,
+    }
+
+    #[test]
+    fn a_flag_wins_over_a_file_and_the_rest_has_defaults() {
+        let file = std::env::temp_dir().join(format!("integratedb-config-{}", std::process::id()));
+        std::fs::write(
+            &file,
+            "database_url = 'postgres://file'\nmax_body_bytes = 1\ndrain_secs = 3",
+        )
+        .expect("the temp dir is writable");
+        let flags = Flags { max_body_bytes: Some(2), ..Flags::default() };
+        let config = Config::load(Some(&file), &flags).expect("valid");
+        assert_eq!(config.database_url.expose_secret(), "postgres://file");
+        assert_eq!((config.max_body_bytes, config.drain_secs), (2, 3));
+        assert_eq!(config.token_secs, 14_400);
+        assert!(!format!("{config:?}").contains("postgres://file"));
+        std::fs::remove_file(file).expect("it was just written");
+    }
+
+    #[test]
+    fn without_a_database_it_says_how_to_name_one() {
+        let error = Config::load(None, &Flags::default()).expect_err("no database");
+        assert!(error.to_string().contains("INTEGRATEDB_DATABASE_URL"));
+    }
+}

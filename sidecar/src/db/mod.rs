@@ -1,0 +1,11 @@
+//! The sidecar's database: its pool, its own tables, and what its errors mean.
+
+mod contract;
+mod error;
+mod migrate;
+mod pool;
+
+pub use contract::call_contract;
+pub use error::{DbError, Refusal};
+pub use migrate::{check_extension, migrate};
+pub use pool::{Pool, connect, open};

@@ -1,0 +1,146 @@
+//! The sidecar, in process, and a client for its API.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use integratedb_sidecar::Config;
+use integratedb_sidecar::secret::Secret;
+use integratedb_sidecar::server::ServeError;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running sidecar.
+pub struct Sidecar {
+    address: SocketAddr,
+    http: reqwest::Client,
+    token: Option<String>,
+    stop: Option<oneshot::Sender<()>>,
+    server: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// Its body; null where it is empty or not JSON.
+    pub body: Value,
+    /// Its body as it came.
+    pub text: String,
+}
+
+impl Sidecar {
+    /// Starts a sidecar on a free port.
+    pub async fn start(database_url: &str) -> Result<Self> {
+        Self::start_with(database_url, |_| {}).await
+    }
+
+    /// Starts a sidecar with other settings.
+    pub async fn start_with(database_url: &str, adjust: impl FnOnce(&mut Config)) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let mut config =
+            Config { database_url: Secret::new(database_url.to_owned()), ..Config::default() };
+        adjust(&mut config);
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(integratedb_sidecar::run(listener, config, async {
+            let _ = stopped.await;
+        }));
+        let http = reqwest::Client::new();
+        // The listener is bound, so a first request waits until the server takes it.
+        let sidecar = Self { address, http, token: None, stop: Some(stop), server: Some(server) };
+        sidecar.get("/health/live").await?;
+        Ok(sidecar)
+    }
+
+    /// Starts a sidecar, creates the first user and acts as that user from here on.
+    pub async fn start_as_root(database_url: &str) -> Result<Self> {
+        let mut sidecar = Self::start(database_url).await?;
+        let user = serde_json::json!({"user": {"username": "root", "password": "correct horse"}});
+        let reply = sidecar.post("/api/v1/users", user).await?;
+        let token = reply.body["data"]["token"].as_str().context("no token")?;
+        sidecar.token = Some(token.to_owned());
+        Ok(sidecar)
+    }
+
+    /// Uses this token from here on; `None` for no token.
+    pub fn set_token(&mut self, token: Option<&str>) {
+        self.token = token.map(str::to_owned);
+    }
+
+    /// The URL of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The client, for requests that are not well-formed JSON.
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// GET
+    pub async fn get(&self, path: &str) -> Result<Reply> {
+        self.send(Method::GET, path, None).await
+    }
+
+    /// POST
+    pub async fn post(&self, path: &str, body: Value) -> Result<Reply> {
+        self.send(Method::POST, path, Some(body.to_string())).await
+    }
+
+    /// PUT
+    pub async fn put(&self, path: &str, body: Value) -> Result<Reply> {
+        self.send(Method::PUT, path, Some(body.to_string())).await
+    }
+
+    /// DELETE
+    pub async fn delete(&self, path: &str) -> Result<Reply> {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    /// Sends any text as JSON.
+    pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Result<Reply> {
+        let mut request = self.http.request(method, self.url(path));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        Reply::of(request.send().await?).await
+    }
+
+    /// Asks the server to stop and waits until it has.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        match self.server.take() {
+            Some(server) => Ok(server.await??),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Reply {
+    /// Reads a response.
+    pub async fn of(response: reqwest::Response) -> Result<Self> {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await?;
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        Ok(Self { status, headers, body, text })
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.abort();
+        }
+    }
+}
