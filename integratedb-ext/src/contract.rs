@@ -24,6 +24,7 @@ const CHANGED: &str = include_str!("../../sql/queries/changed.sql");
 const REMEMBER: &str = include_str!("../../sql/queries/remember.sql");
 const FORGET_UNNAMED: &str = include_str!("../../sql/queries/forget_unnamed.sql");
 const CATALOG: &str = include_str!("../../sql/queries/catalog.sql");
+const NEAR: &str = include_str!("../../sql/queries/near.sql");
 const AFFECTED: &str = include_str!("../../sql/queries/affected_specs.sql");
 const CANDIDATES: &str = include_str!("../../sql/queries/candidates.sql");
 const STORE_CLAIMS: &str = include_str!("../../sql/queries/store_claims.sql");
@@ -78,8 +79,15 @@ pub(crate) fn contract_put(stakeholder_id: i64, kind: &str, document: &str) -> S
     };
     lock();
     let targets = targets(&spec);
-    let catalog = catalog(&targets);
+    let mut catalog = catalog(&targets);
     let claims = expand(&spec, &catalog, &[]);
+    if review(&spec, &claims, &catalog).is_err() {
+        // Tables whose names differ only in case are looked for only now, to be suggested.
+        let near: CatalogRows = read(NEAR, &[&snapshot::json(&targets)]);
+        for (name, relation) in Catalog::from(near).relations {
+            catalog.relations.entry(name).or_insert(relation);
+        }
+    }
     if let Err(refusal) = review(&spec, &claims, &catalog) {
         return json!({ "refused": refusal }).to_string();
     }

@@ -17,7 +17,8 @@ const MAX_LISTED: usize = 100;
 /// Why a spec is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
-    /// One item a claim, nested as claims, alternatives, columns, alternatives; `{}` where all is well.
+    /// One item a claim, nested as claims, alternatives, columns, alternatives; `{}` where all is well. It ends
+    /// with the last claim that `unmet` speaks of.
     pub claims: Vec<Value>,
     /// The same, flat: at most 100.
     pub unmet: Vec<Refused>,
@@ -46,13 +47,17 @@ pub struct Refused {
 
 /// Judges the claims a spec was just expanded to, against the catalog they were expanded from.
 pub fn review(spec: &Spec, claims: &[Claim], catalog: &Catalog) -> Result<(), Refusal> {
-    let mut nested = Vec::with_capacity(claims.len());
+    let mut nested = Vec::new();
     let mut unmet = Vec::new();
+    let mut total = 0;
     for claim in claims {
         let mut found = Vec::new();
         let node = claim_node(spec, claim, catalog, &mut found);
-        nested.push(node);
-        unmet.append(&mut found);
+        total += found.len();
+        if unmet.len() < MAX_LISTED {
+            nested.push(node);
+            unmet.append(&mut found);
+        }
     }
     for (item, wanted) in spec.matches.iter().enumerate() {
         if let [one] = &wanted.alternatives[..]
@@ -60,6 +65,10 @@ pub fn review(spec: &Spec, claims: &[Claim], catalog: &Catalog) -> Result<(), Re
             && !wanted.optional
             && !catalog.schemas.contains(schema)
         {
+            total += 1;
+            if unmet.len() >= MAX_LISTED {
+                continue;
+            }
             unmet.push(Refused {
                 pointer: format!("#/match/{item}/path"),
                 path: one.path.to_string(),
@@ -77,7 +86,6 @@ pub fn review(spec: &Spec, claims: &[Claim], catalog: &Catalog) -> Result<(), Re
     if unmet.is_empty() {
         return Ok(());
     }
-    let total = unmet.len();
     unmet.truncate(MAX_LISTED);
     Err(Refusal { claims: nested, unmet, total })
 }
