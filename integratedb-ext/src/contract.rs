@@ -222,14 +222,14 @@ fn touched_now(touched: &[TargetRow]) -> Vec<Changed> {
     now
 }
 
-/// Expands the specs that `changed` concerns, and those in `also`, and brings claims and grants in line.
+/// Expands the specs that `changed` concerns, and the `new` ones, and brings claims and grants in line.
 /// Returns the relations and schemas whose privileges changed by it.
-fn sync_specs(changed: &[Changed], also: &[i64]) -> Vec<TargetRow> {
+fn sync_specs(changed: &[Changed], new: &[i64]) -> Vec<TargetRow> {
     let mut locked = Vec::new();
     loop {
         let specs: Vec<StoredSpec> =
-            read(AFFECTED, &[&snapshot::json(changed), &snapshot::json(also)]);
-        write_claims(&specs);
+            read(AFFECTED, &[&snapshot::json(changed), &snapshot::json(new)]);
+        write_claims(&specs, new);
         let stakeholders: Vec<i64> = specs.iter().map(|spec| spec.stakeholder_id).collect();
         let plan = Plan::of(&stakeholders);
         if !plan.lock(&mut locked) {
@@ -238,8 +238,9 @@ fn sync_specs(changed: &[Changed], also: &[i64]) -> Vec<TargetRow> {
     }
 }
 
-/// Expands specs and writes the claims that came out differently.
-fn write_claims(specs: &[StoredSpec]) {
+/// Expands specs and writes the claims that came out differently. What was known of a column counts only while
+/// the document stays the same.
+fn write_claims(specs: &[StoredSpec], new: &[i64]) {
     let named: BTreeSet<TargetRow> =
         specs.iter().flat_map(|spec| spec.targets.iter().flatten()).cloned().collect();
     let catalog = catalog(&named.into_iter().collect::<Vec<_>>());
@@ -250,7 +251,8 @@ fn write_claims(specs: &[StoredSpec]) {
                 let problem = problems.first().map_or("", |problem| problem.message.as_str());
                 error!("the stored spec {} can't be read: {problem}", stored.id)
             });
-            let previous: Vec<Claim> = stored.claims.iter().map(|c| c.claim.clone()).collect();
+            let known = if new.contains(&stored.id) { &[][..] } else { &stored.claims[..] };
+            let previous: Vec<Claim> = known.iter().map(|c| c.claim.clone()).collect();
             (stored.id, &stored.claims[..], expand(&spec, &catalog, &previous))
         })
         .collect();

@@ -25,10 +25,17 @@ wanted AS MATERIALIZED (
     JOIN pg_attribute att ON att.attrelid = k.relation AND att.attname = k.column_name
     WHERE att.attnum > 0 AND NOT att.attisdropped AND k.relowner <> k.role
 ),
+-- Each list is taken apart once: one of a thousand roles is long.
+held AS MATERIALIZED (
+    SELECT c.relation, c.attnum, x.grantee
+    FROM (SELECT DISTINCT ON (relation, attnum) relation, attnum, attacl FROM wanted) c
+    CROSS JOIN LATERAL aclexplode(c.attacl) x
+    WHERE x.privilege_type = 'SELECT'
+),
 missing AS (
     SELECT * FROM wanted w
-    WHERE NOT EXISTS (SELECT FROM aclexplode(w.attacl) x
-                      WHERE x.grantee = w.role AND x.privilege_type = 'SELECT')
+    WHERE NOT EXISTS (SELECT FROM held h
+                      WHERE h.relation = w.relation AND h.attnum = w.attnum AND h.grantee = w.role)
 ),
 ours AS MATERIALIZED (
     SELECT g.stakeholder_id, h.name, h.role, n.nspname, c.oid AS relation, c.relname, att.attnum,
@@ -47,13 +54,22 @@ surplus AS (
                       WHERE w.id = o.stakeholder_id AND w.relation = o.relation
                         AND w.attnum = o.attnum)
 ),
-missing_schema AS (
-    SELECT DISTINCT k.id, k.name, k.schema_oid, k.nspname
+wanted_schema AS MATERIALIZED (
+    SELECT DISTINCT k.id, k.name, k.role, k.schema_oid, k.nspname
     FROM claimed k
     JOIN pg_namespace n ON n.oid = k.schema_oid
     WHERE n.nspowner <> k.role
-      AND NOT EXISTS (SELECT FROM aclexplode(n.nspacl) x
-                      WHERE x.grantee = k.role AND x.privilege_type = 'USAGE')
+),
+held_schema AS MATERIALIZED (
+    SELECT n.oid AS schema_oid, x.grantee
+    FROM pg_namespace n
+    CROSS JOIN LATERAL aclexplode(n.nspacl) x
+    WHERE n.oid IN (SELECT schema_oid FROM wanted_schema) AND x.privilege_type = 'USAGE'
+),
+missing_schema AS (
+    SELECT * FROM wanted_schema k
+    WHERE NOT EXISTS (SELECT FROM held_schema h
+                      WHERE h.schema_oid = k.schema_oid AND h.grantee = k.role)
 ),
 surplus_schema AS (
     SELECT g.stakeholder_id AS id, h.name, n.oid AS schema_oid, n.nspname

@@ -428,3 +428,25 @@ async fn a_dump_restores_the_contract() -> Result<()> {
     assert_eq!(grants(&copy).await?, ["reader t.b SELECT"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_new_spec_takes_nothing_over_from_the_old_one() -> Result<()> {
+    let (_cluster, _, client) = world("CREATE TABLE t (a bigint, b int)").await?;
+    let id = stakeholder(&client, "reader").await?;
+    put(&client, id, json!([{"path": "public.t", "fields": ["a"]}])).await?;
+    put(
+        &client,
+        id,
+        json!([{"alternatives": [
+            {"path": "public.t", "fields": ["to_come"]}, {"path": "public.t", "fields": ["b"]}]}]),
+    )
+    .await?;
+    migrate(&client, "ALTER TABLE t DROP b; ALTER TABLE t ADD to_come uuid")
+        .await
+        .expect("any type will do");
+    // From then on its type is known and held.
+    let (_, message) =
+        migrate(&client, "ALTER TABLE t ALTER to_come TYPE text").await.expect_err("held");
+    assert!(message.contains("expected uuid, found text"), "{message}");
+    Ok(())
+}

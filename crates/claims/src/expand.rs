@@ -13,7 +13,7 @@ use crate::spec::{Field, FieldAlternative, Match, MatchAlternative, Spec, Target
 
 /// Expands `spec` against `catalog`.
 ///
-/// `previous` are the claims of the same spec from its last expansion, none for a new spec. A column that
+/// `previous` are the claims of the very same spec from its last expansion, none for a new one. A column that
 /// is gone keeps what was known of it, so that its absence can still be told, and its return checked.
 pub fn expand(spec: &Spec, catalog: &Catalog, previous: &[Claim]) -> Vec<Claim> {
     let known = Known::new(previous);
@@ -85,7 +85,13 @@ fn alternative(
                     .iter()
                     .enumerate()
                     .map(|(shape, wanted)| {
-                        let place = Place { item, relation: name, field: position, shape };
+                        let place = Place {
+                            item,
+                            relation: name,
+                            field: position,
+                            shape,
+                            name: &wanted.name,
+                        };
                         column(wanted, relation, known.get(&place))
                     })
                     .collect(),
@@ -127,6 +133,7 @@ struct Place<'a> {
     relation: &'a RelationName,
     field: usize,
     shape: usize,
+    name: &'a Identifier,
 }
 
 /// What the last expansion knew of each column.
@@ -140,7 +147,8 @@ impl<'a> Known<'a> {
                 for column in &alternative.columns {
                     for (shape, one) in column.alternatives.iter().enumerate() {
                         let (item, field) = (claim.key.item, column.field);
-                        let place = Place { item, relation: &alternative.relation, field, shape };
+                        let relation = &alternative.relation;
+                        let place = Place { item, relation, field, shape, name: &one.name };
                         known.insert(place, one);
                     }
                 }
