@@ -71,12 +71,11 @@ pub(super) async fn put(
 /// The extension's verdicts carry their answer as JSON.
 fn refused(error: DbError) -> ApiError {
     let DbError::Refused(refusal) = &error else { return error.into() };
-    let detail = refusal.detail.as_deref().and_then(|text| serde_json::from_str(text).ok());
+    let detail: Option<Value> =
+        refusal.detail.as_deref().and_then(|text| serde_json::from_str(text).ok());
     match (refusal.code.as_str(), detail) {
         ("IDB02", Some(verdict)) => ApiError::Unprocessable(verdict),
-        ("IDB03", Some(mistakes)) => {
-            ApiError::Unprocessable(json!({ "detail": Value::from(mistakes) }))
-        }
+        ("IDB03", Some(mistakes)) => ApiError::Unprocessable(json!({ "detail": mistakes })),
         _ => error.into(),
     }
 }
