@@ -48,7 +48,7 @@ RETURNS TABLE (claim_id bigint, stakeholder text, path text, field text, propert
                actual text, hint text)
 LANGUAGE sql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
-AS $$ SELECT * FROM integratedb.failures(integratedb.contract_unmet(max_results)) $$;
+AS $$ SELECT * FROM integratedb.failures(integratedb.contract_unmet(coalesce(max_results, 2147483647))) $$;
 COMMENT ON FUNCTION integratedb.unmet_claims IS
     'Claims that the database does not satisfy now, one row for each table or column that fails';
 
@@ -76,10 +76,7 @@ DECLARE
     details    text;
     advice     text;
 BEGIN
-    IF max_results IS NULL OR max_results < 1 THEN
-        RAISE EXCEPTION 'max_results must be at least 1' USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    FOR unmet IN SELECT * FROM integratedb.failures(integratedb.contract_validate(max_results)) LOOP
+    FOR unmet IN SELECT * FROM integratedb.failures(integratedb.contract_validate(coalesce(max_results, 2147483647))) LOOP
         failures := failures + 1;
         message := format('%s needs %s: expected %s, found %s',
             unmet.stakeholder,

@@ -143,8 +143,18 @@ fn lock() {
     run("LOCK TABLE integratedb.contract_lock IN EXCLUSIVE MODE", &[]);
 }
 
+/// A bound on what is told. Zero would look like "nothing is unmet", so it is refused.
 fn limit(max_results: i32) -> usize {
-    usize::try_from(max_results).unwrap_or(0)
+    let limit = usize::try_from(max_results).unwrap_or(0);
+    if limit == 0 {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            "max_results must be at least 1",
+            "NULL stands for all."
+        );
+    }
+    limit
 }
 
 fn changed() -> Vec<Changed> {

@@ -29,10 +29,10 @@ pub struct Config {
     pub token_secs: u32,
     /// Seconds for which a refresh token is valid.
     pub refresh_token_secs: u32,
-    /// Failed logins in a row for one user name before it has to wait; they are forgotten at one a minute.
-    pub login_failures_per_user: u32,
+    /// Logins at once for one user name before it has to wait; one a minute comes back.
+    pub login_attempts_per_user: u32,
     /// The same for one client address.
-    pub login_failures_per_address: u32,
+    pub login_attempts_per_address: u32,
     /// Seconds that requests under way get to finish when the sidecar is told to stop.
     pub drain_secs: u64,
     /// `text` or `json`.
@@ -62,8 +62,8 @@ impl Default for Config {
             max_body_bytes: 4 << 20,
             token_secs: 4 * 3600,
             refresh_token_secs: 12 * 3600,
-            login_failures_per_user: 10,
-            login_failures_per_address: 100,
+            login_attempts_per_user: 10,
+            login_attempts_per_address: 100,
             drain_secs: 10,
             log_format: LogFormat::Text,
             log: "info".to_owned(),

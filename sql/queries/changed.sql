@@ -1,5 +1,5 @@
 -- Every schema (empty table name) and relation that a spec names, and whose fingerprint is not the one of the
--- last sync. The fingerprint covers what claims and grants depend on; pg_attribute is read once, whole.
+-- last sync. The fingerprint covers what claims and grants depend on.
 WITH named AS MATERIALIZED (
     SELECT DISTINCT schema_name, table_name FROM integratedb.spec_target
 ),
@@ -16,6 +16,12 @@ scope AS MATERIALIZED (
     JOIN pg_class c ON c.relnamespace = n.oid
     WHERE t.table_name = '' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
+attributes AS MATERIALIZED (
+    SELECT a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attnotnull, a.attacl
+    FROM scope s
+    JOIN pg_attribute a ON a.attrelid = s.oid
+    WHERE a.attnum > 0 AND NOT a.attisdropped
+),
 -- A column of a domain depends on the domain, and that on the domains beneath it.
 domains AS MATERIALIZED (
     SELECT coalesce(bit_xor(hash_record_extended(
@@ -31,15 +37,15 @@ types AS MATERIALIZED (
                AS fingerprint
     FROM pg_type t
     JOIN pg_namespace n ON n.oid = t.typnamespace
+    WHERE t.oid IN (SELECT atttypid FROM attributes)
 ),
 columns AS (
     SELECT a.attrelid,
            bit_xor(hash_record_extended(
                ROW (a.attnum, a.attname, a.atttypmod, a.attnotnull, a.attacl, t.fingerprint),
                0)) AS fingerprint
-    FROM pg_attribute a
+    FROM attributes a
     JOIN types t ON t.oid = a.atttypid
-    WHERE a.attnum > 0 AND NOT a.attisdropped
     GROUP BY a.attrelid
 ),
 present AS (

@@ -2,6 +2,7 @@
 //! shape each time, nothing half-done, no secret in a log.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use reqwest::{Method, StatusCode};
@@ -32,6 +33,21 @@ fn assert_error(reply: &Reply, status: StatusCode) {
         };
         assert!(is_fine, "{name}: {value}");
     }
+}
+
+/// Waits until some session waits for a lock.
+async fn until_a_session_waits(database: &Database) -> Result<()> {
+    let observer = database.connect().await?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while observer
+        .query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'", &[])
+        .await?
+        .is_empty()
+    {
+        anyhow::ensure!(Instant::now() < deadline, "nobody waits for a lock");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
 }
 
 const CLAIMS: &str = "/api/v1/stakeholders/1/claims";
@@ -248,6 +264,46 @@ async fn of_many_first_users_exactly_one_gets_in() -> Result<()> {
 }
 
 #[tokio::test]
+async fn control_characters_are_bad_input_not_a_fault() -> Result<()> {
+    let (_cluster, _, api) = world().await?;
+    let nul = "a\u{0}b";
+    let login = json!({"data": {"username": nul, "password": "long enough"}});
+    assert_error(&api.post("/api/v1/auth/login", login).await?, StatusCode::FORBIDDEN);
+    let unprocessable = StatusCode::UNPROCESSABLE_ENTITY;
+    let user = json!({"user": {"username": nul, "password": "long enough"}});
+    assert_error(&api.post("/api/v1/users", user).await?, unprocessable);
+    let stakeholder = json!({"stakeholder": {"name": nul}});
+    assert_error(&api.post("/api/v1/stakeholders", stakeholder).await?, unprocessable);
+    for item in [
+        json!({"path": format!("public.{nul}"), "fields": ["a"]}),
+        json!({"path": format!("public.\"{nul}\""), "fields": ["a"]}),
+        json!({"path": "public.t", "fields": [nul]}),
+        json!({"path": "public.t", "fields": [{"name": "a", "type": nul}]}),
+        json!({"path": "public.t", nul: 1}),
+    ] {
+        assert_error(&api.put(CLAIMS, json!({"data": {"match": [item]}})).await?, unprocessable);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_finished_before_the_server_stops() -> Result<()> {
+    let (_cluster, database, api) = world().await?;
+    let blocker = database.connect().await?;
+    let login = json!({"data": {"username": "root", "password": "correct horse"}});
+    let token = api.post("/api/v1/auth/login", login).await?.body["data"]["token"].clone();
+    blocker.batch_execute("BEGIN; LOCK TABLE integratedb.contract_lock").await?;
+    let claim = json!({"data": {"match": [{"path": "public.t", "fields": ["a"]}]}});
+    let put = api.http().put(api.url(CLAIMS)).json(&claim);
+    let request = tokio::spawn(put.bearer_auth(token.as_str().expect("a token")).send());
+    until_a_session_waits(&database).await?;
+    let stopping = tokio::spawn(api.stop());
+    blocker.batch_execute("COMMIT").await?;
+    assert_eq!(request.await??.status(), StatusCode::OK);
+    stopping.await?
+}
+
+#[tokio::test]
 async fn the_last_user_stays() -> Result<()> {
     let (_cluster, _, api) = world().await?;
     assert_error(&api.delete("/api/v1/users/1").await?, StatusCode::UNPROCESSABLE_ENTITY);
@@ -261,7 +317,7 @@ async fn the_last_user_stays() -> Result<()> {
 async fn guessing_passwords_is_limited() -> Result<()> {
     let (_cluster, database, _) = world().await?;
     let api =
-        Sidecar::start_with(&database.url(), |config| config.login_failures_per_user = 3).await?;
+        Sidecar::start_with(&database.url(), |config| config.login_attempts_per_user = 3).await?;
     let guess = |name: &str| json!({"data": {"username": name, "password": "a guess or two"}});
     for _ in 0..3 {
         assert_error(&api.post("/api/v1/auth/login", guess("root")).await?, StatusCode::FORBIDDEN);
@@ -334,16 +390,7 @@ async fn a_request_cut_off_in_the_middle_leaves_nothing_behind() -> Result<()> {
         .expect("a token")
         .to_owned();
     let request = tokio::spawn(put.bearer_auth(token).send());
-    let observer = database.connect().await?;
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while observer
-        .query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'", &[])
-        .await?
-        .is_empty()
-    {
-        assert!(std::time::Instant::now() < deadline, "the request never reached the lock");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    until_a_session_waits(&database).await?;
     cluster.stop_immediately();
     assert_error(&Reply::of(request.await??).await?, StatusCode::SERVICE_UNAVAILABLE);
     cluster.restart().await?;

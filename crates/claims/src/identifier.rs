@@ -28,6 +28,9 @@ pub enum IdentifierError {
     /// A character that needs double quotes around the name.
     #[error("the name `{0}` has to be put in double quotes")]
     NeedsQuotes(String),
+    /// A character that PostgreSQL's text can't hold.
+    #[error("a name can't hold a NUL character")]
+    Nul,
     /// A quoted name without its closing quote.
     #[error("the quoted name is not closed")]
     Unclosed,
@@ -46,7 +49,7 @@ impl Identifier {
         match name.len() {
             0 => Err(IdentifierError::Empty),
             n if n > MAX_BYTES => Err(IdentifierError::TooLong(n)),
-            _ if name.contains('\0') => Err(IdentifierError::NeedsQuotes("\\0".to_owned())),
+            _ if name.contains('\0') => Err(IdentifierError::Nul),
             _ => Ok(Self(name)),
         }
     }
@@ -101,6 +104,9 @@ pub fn parse_path(text: &str) -> Result<(Identifier, Option<Identifier>), Identi
 
 /// Takes one name from the front of `text` and returns what follows it.
 fn take(text: &str) -> Result<(Identifier, &str), IdentifierError> {
+    if text.contains('\0') {
+        return Err(IdentifierError::Nul);
+    }
     if let Some(quoted) = text.strip_prefix('"') {
         let mut name = String::new();
         let mut chars = quoted.char_indices().peekable();

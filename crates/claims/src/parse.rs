@@ -261,8 +261,8 @@ impl Reader {
             self.problem("A type is given without its length; say the length as min_length.");
             return None;
         }
-        if !(3..=128).contains(&text.chars().count()) {
-            self.problem("A type's name has 3 to 128 characters.");
+        if !(3..=128).contains(&text.chars().count()) || text.contains(char::is_control) {
+            self.problem("A type's name has 3 to 128 printable characters.");
             return None;
         }
         Some(text.to_owned())

@@ -44,8 +44,8 @@ impl App {
                 refresh_token_secs: config.refresh_token_secs,
             },
             logins: LoginLimit::new(
-                config.login_failures_per_user,
-                config.login_failures_per_address,
+                config.login_attempts_per_user,
+                config.login_attempts_per_address,
             ),
             metrics: Metrics::new(),
             spec_schema: schema::SpecSchema::new(),

@@ -109,9 +109,7 @@ impl IntoResponse for ApiError {
             Self::Unprocessable(errors) => (StatusCode::UNPROCESSABLE_ENTITY, errors.clone()),
             Self::TooManyRequests(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
-                detail(
-                    "Too Many Requests: too many failed logins; Retry-After says when to try again",
-                ),
+                detail("Too Many Requests: too many logins; Retry-After says when to try again"),
             ),
             Self::Internal(cause) => {
                 tracing::error!(cause, "a request failed");

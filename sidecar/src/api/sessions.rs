@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::app::App;
 use super::error::ApiError;
 use super::extract::{Authenticated, Client, Json};
-use super::users::pair_body;
+use super::users::{is_name, pair_body};
 use crate::auth::Tokens;
 use crate::secret::Secret;
 
@@ -61,14 +61,12 @@ pub(super) async fn login(
     }
     // Taken before the password is looked at: a guess costs an attempt whatever comes of it.
     app.logins().attempt(&username, address).map_err(ApiError::TooManyRequests)?;
-    let row = app
-        .client()
-        .await?
-        .query_opt(
-            "SELECT id, password_hash FROM integratedb.users WHERE username = $1",
-            &[&username],
-        )
-        .await?;
+    let client = app.client().await?;
+    let find = "SELECT id, password_hash FROM integratedb.users WHERE username = $1";
+    // What could not be anybody's name is not worth a question, and may not even be text to Postgres.
+    let row = if is_name(&username) { client.query_opt(find, &[&username]).await? } else { None };
+    // Hashing takes long; the connection is of more use to others meanwhile.
+    drop(client);
     let stored = row.as_ref().map(|row| row.get(1));
     let matches = app.passwords().verify(password, stored).await;
     let Some(row) = row.filter(|_| matches) else {

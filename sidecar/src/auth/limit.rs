@@ -1,4 +1,4 @@
-//! A limit on failed logins, by user name and by client address. In memory: a restart forgives.
+//! A limit on login attempts, by user name and by client address. In memory: a restart forgives.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,14 +10,14 @@ use governor::{Quota, RateLimiter};
 
 type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
 
-/// Counts failures; each key regains one attempt a minute.
+/// Counts attempts; each key regains one attempt a minute.
 pub struct LoginLimit {
     users: Limiter<String>,
     addresses: Limiter<IpAddr>,
 }
 
 impl LoginLimit {
-    /// So many failures in a row for one user name and for one address.
+    /// So many attempts at once for one user name and for one address.
     pub fn new(per_user: u32, per_address: u32) -> Self {
         let quota = |burst: u32| {
             Quota::per_minute(NonZeroU32::MIN)
