@@ -164,7 +164,7 @@ expect "a refusal" 'ERROR:  IntegrateDB.InvalidMigration'
 psql_as postgres "ALTER TABLE customers DROP COLUMN card_digits"
 [ -z "$ANSWER" ] || die "the demo expected the unclaimed column to go"
 
-printf '\n%sThat was the guide.%s All of it ran in %s, with ports of its own.\n' "$B" "$R" "${DEMO#"$ROOT"/}"
+printf '\n%sThat was the guide.%s All of it ran in %s, with ports of its own.\n' "$B" "$R" "$DEMO"
 if [ -t 0 ] && [ -t 1 ]; then
     printf 'It stays up for you to try:\n\n   psql -h %s -p %s -U postgres shop\n   export ENDPOINT=%s AUTH_HEADER="Authorization: Bearer %s"\n\nStop it with Ctrl-C; nothing is left behind.\n' \
         "$DEMO" "$PGPORT" "$ENDPOINT" "$TOKEN"

@@ -16,10 +16,11 @@ else
     RUN_AS=$(id -un)
 fi
 
+# From the root folder, because Postgres wants to come back to where it was started and may not be allowed to.
 as_runner() {
     if [ "$(id -u)" = 0 ]; then
         setpriv --reuid="$(id -u "$RUN_AS")" --regid="$(id -g "$RUN_AS")" --clear-groups \
-            env HOME=/nonexistent "$@"
+            env -C / HOME=/nonexistent "$@"
     else
         "$@"
     fi
@@ -27,16 +28,23 @@ as_runner() {
 
 # Where prefixes and clusters live: .run in the checkout, or, where the account that runs Postgres can't
 # reach the checkout (a root-only folder above it), a folder under /var/tmp that .run then points to.
+# Sets RUN to that folder itself: through the link it would be out of reach again.
 make_run_dir() {
-    if [ -d "$ROOT/.run" ]; then return; fi
-    if as_runner test -x "$ROOT" 2>/dev/null; then
-        mkdir "$ROOT/.run"
-    else
-        local elsewhere
-        elsewhere=/var/tmp/integratedb-$(printf '%s' "$ROOT" | cksum | cut -d' ' -f1)
-        mkdir -p "$elsewhere"
-        ln -sfn "$elsewhere" "$ROOT/.run"
-        say "The account $RUN_AS can't reach $ROOT, so clusters live in $elsewhere (see .run)."
+    local link=$ROOT/.run
+    if ! { [ -d "$link" ] && RUN=$(cd -P "$link" && pwd) && as_runner test -x "$RUN"; } 2>/dev/null; then
+        rm -rf "$link"
+        if as_runner test -x "$ROOT" 2>/dev/null; then
+            mkdir "$link"
+        else
+            local elsewhere
+            elsewhere=/var/tmp/integratedb-$(printf '%s' "$ROOT" | cksum | cut -d' ' -f1)
+            mkdir -p "$elsewhere"
+            # Everybody may write to /var/tmp, so the folder may be somebody else's.
+            { [ -O "$elsewhere" ] && [ ! -L "$elsewhere" ]; } || die "please remove $elsewhere: it is not ours"
+            ln -s "$elsewhere" "$link"
+            say "The account $RUN_AS can't reach $ROOT, so clusters live in $elsewhere (see .run)."
+        fi
+        RUN=$(cd -P "$link" && pwd)
     fi
-    chmod 755 "$ROOT/.run/."
+    chmod 755 "$RUN"
 }

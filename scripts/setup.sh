@@ -16,52 +16,64 @@ need_packages() {
         sudo=sudo
     fi
     say "Installing $*"
-    export DEBIAN_FRONTEND=noninteractive
-    $sudo apt-get update -qq
-    # Debian makes and starts a cluster named main when it installs a server; we need none and leave none.
-    local conf=/etc/postgresql-common/createcluster.conf made=
-    if ! command -v pg_createcluster >/dev/null && [ ! -e "$conf" ]; then
-        $sudo apt-get install -y -qq --no-install-recommends postgresql-common >/dev/null
-        if [ -e "$conf" ] && ! grep -q '^create_main_cluster' "$conf"; then
-            made=1
-            $sudo cp "$conf" "$conf.before"
-            printf 'create_main_cluster = false\n' | $sudo tee -a "$conf" >/dev/null
-        fi
-    fi
-    $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-    if [ -n "$made" ]; then $sudo mv "$conf.before" "$conf"; fi
+    $sudo apt-get update -qq || die "apt-get update failed, so these can't be installed: $*"
+    case " $*" in *" postgresql"*) without_main_cluster install "$@" ;; *) install "$@" ;; esac
 }
 
-installed_majors() {
-    local dir major
-    for dir in /usr/lib/postgresql/*/bin; do
-        major=$(basename "$(dirname "$dir")")
-        case $major in 14 | 15 | 16 | 17 | 18) [ -x "$dir/postgres" ] && echo "$major" ;; esac
-    done | sort -rn
+install() {
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null \
+        || die "apt-get could not install: $*"
 }
+
+# Debian makes and starts a cluster named main when it installs a server. We need none and leave none, so its
+# setting is off meanwhile, and put back however this ends.
+without_main_cluster() (
+    conf=/etc/postgresql-common/createcluster.conf
+    [ -e "$conf" ] || install postgresql-common
+    $sudo cp -p "$conf" "$conf.before"
+    trap '$sudo mv "$conf.before" "$conf"' EXIT
+    { grep -v '^ *create_main_cluster' "$conf.before" || true; echo 'create_main_cluster = false'; } \
+        | $sudo tee "$conf" >/dev/null
+    "$@"
+)
+
+installed_majors() { # the newest first; those with the files to build against before those without
+    local major
+    for major in 18 17 16 15 14; do
+        if has_server "$major" && has_headers "$major"; then echo "$major"; fi
+    done
+    for major in 18 17 16 15 14; do
+        if has_server "$major"; then echo "$major"; fi
+    done
+}
+has_server() { [ -x "/usr/lib/postgresql/$1/bin/postgres" ]; }
+has_headers() { [ -f "/usr/include/postgresql/$1/server/postgres.h" ]; }
 
 choose_postgres() {
-    PG_MAJOR=${PG_MAJOR:-$(installed_majors | head -n 1)}
-    if [ -z "$PG_MAJOR" ]; then
-        need_packages postgresql
-        PG_MAJOR=$(installed_majors | head -n 1)
-        [ -n "$PG_MAJOR" ] || die "no PostgreSQL from 14 to 18 could be installed"
-    fi
+    if [ -z "${PG_MAJOR:-}" ] && [ -z "$(installed_majors)" ]; then need_packages postgresql; fi
+    PG_MAJOR=${PG_MAJOR:-$(installed_majors | sed -n 1p)}
+    case $PG_MAJOR in
+        14 | 15 | 16 | 17 | 18) ;;
+        '') die "the distribution has no PostgreSQL from 14 to 18" ;;
+        *) die "PG_MAJOR is $PG_MAJOR, but it has to be from 14 to 18" ;;
+    esac
     DISTRIBUTION=/usr/lib/postgresql/$PG_MAJOR
 }
 
 missing_packages() {
-    [ -x "$DISTRIBUTION/bin/postgres" ] || echo "postgresql-$PG_MAJOR"
-    [ -f "/usr/include/postgresql/$PG_MAJOR/server/postgres.h" ] || echo "postgresql-server-dev-$PG_MAJOR"
+    has_server "$PG_MAJOR" || echo "postgresql-$PG_MAJOR"
+    has_headers "$PG_MAJOR" || echo "postgresql-server-dev-$PG_MAJOR"
     command -v cc >/dev/null || echo gcc libc6-dev
     command -v clang >/dev/null || echo clang
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || echo libclang-dev
+    compgen -G '/usr/lib/llvm-*/lib/libclang[.-][s0-9]*' >/dev/null || echo libclang-dev
+    # cargo-pgrx links to OpenSSL; nothing of ours does.
+    [ -x "$ROOT/.tools/bin/cargo-pgrx" ] || pkg-config --exists openssl 2>/dev/null || echo pkg-config libssl-dev
 }
 
 # Postgres finds its share and lib folders relative to where its program lies. So a copy of the programs in
 # a tree of the same shape has an extension folder of its own, and nothing is written outside the checkout.
 make_prefix() {
-    PREFIX=$ROOT/.run/pg/$PG_MAJOR
+    PREFIX=$RUN/pg/$PG_MAJOR
     PG_BIN=$PREFIX/lib/postgresql/$PG_MAJOR/bin
     local share=share/postgresql/$PG_MAJOR lib=lib/postgresql/$PG_MAJOR/lib file version
     version=$("$DISTRIBUTION/bin/postgres" --version)
@@ -86,7 +98,8 @@ make_tools() {
         build_tool cargo-pgrx "$CARGO_PGRX_VERSION"
     fi
     mkdir -p "$ROOT/.tools/pgrx"
-    printf '[configs]\npg%s = "%s"\n' "$PG_MAJOR" "$PG_BIN/pg_config" >"$ROOT/.tools/pgrx/config.toml"
+    printf '[configs]\npg%s = "%s"\n' "$PG_MAJOR" "$PG_BIN/pg_config" \
+        | write_if_changed "$ROOT/.tools/pgrx/config.toml"
     if ! cargo nextest --version >/dev/null 2>&1 && ! [ -x "$ROOT/.tools/bin/cargo-nextest" ]; then
         say "Building cargo-nextest (a few minutes, once)"
         build_tool cargo-nextest '^0.9'
@@ -95,6 +108,12 @@ make_tools() {
         say "Building cargo-deny (a few minutes, once)"
         build_tool cargo-deny '^0.18'
     fi
+}
+
+# A new time on the same text would have the extension's bindings built again; and somebody may be reading.
+write_if_changed() {
+    cat >"$1.new"
+    if cmp -s "$1.new" "$1"; then rm "$1.new"; else mv "$1.new" "$1"; fi
 }
 
 build_tool() {
@@ -108,14 +127,16 @@ choose_postgres
 # shellcheck disable=SC2046 # one word a package
 need_packages $(missing_packages)
 make_run_dir
+# Its real place: the account that runs Postgres may not be able to follow the link.
+RUN=$(cd "$ROOT/.run" && pwd -P)
 make_prefix
 make_tools "${1:-}"
-mkdir -p "$ROOT/.run/clusters"
-if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$ROOT/.run/clusters"; fi
+mkdir -p "$RUN/clusters"
+if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$RUN/clusters"; fi
 
-cat >"$ROOT/.run/env" <<EOF
+write_if_changed "$RUN/env" <<EOF
 PG_MAJOR=$PG_MAJOR
 PG_BIN=$PG_BIN
 RUN_AS=$RUN_AS
-CLUSTERS=$ROOT/.run/clusters
+CLUSTERS=$RUN/clusters
 EOF

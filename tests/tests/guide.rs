@@ -341,6 +341,14 @@ async fn alternatives_let_the_schema_evolve() -> Result<()> {
         )
         .await?;
     assert!(row.get::<_, bool>(0));
+    // The guide's document to the letter, which the database now provides.
+    let literal = json!({"alternatives": [
+        {"path": "public.orders", "fields": ["product_uuid", "quantity"]},
+        {"path": "public.legacy_orders", "fields": [
+            {"alternatives": ["product_id", "product_uuid"]}, "quantity"]},
+    ]});
+    let reply = world.claim(literal.clone()).await?;
+    assert_eq!((reply.status, &reply.body["data"]["match"]), (StatusCode::OK, &json!([literal])));
     Ok(())
 }
 
