@@ -43,6 +43,7 @@ fmt: ## format the code
 	cargo fmt --all
 
 bench: setup ext ## make bench NAME=contract: figures, also in bench/results
+	@[ -x "bench/$(NAME)/run.sh" ] || { echo "make bench NAME=…: there is $(notdir $(patsubst %/,%,$(dir $(wildcard bench/*/run.sh))))" >&2; exit 1; }
 	@bench/$(NAME)/run.sh
 
 clean: ## what was built and every cluster

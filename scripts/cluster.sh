@@ -1,5 +1,11 @@
 # A private Postgres for a script; sourced after lib.sh and .run/env.
 
+# Neither the caller's language nor where the caller's own psql would connect to may change what happens here.
+export LC_ALL=C.UTF-8
+for name in ${!PG@}; do
+    case $name in PG_MAJOR | PG_BIN) ;; *) unset "$name" ;; esac
+done
+
 free_port() { # of a range below the ephemeral ports, so that nobody's outgoing connection has it
     local port
     while :; do
@@ -15,11 +21,12 @@ start_cluster() {
     chmod 755 "$dir"
     if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$dir"; fi
     as_runner "$PG_BIN/initdb" -D "$dir/data" -U postgres --auth=trust --encoding=UTF8 --no-sync >/dev/null
-    { cat "$ROOT/pg_test.conf" -; printf "unix_socket_directories = '%s'\n" "$dir"; } \
+    { cat "$ROOT/pg_test.conf" -; echo "unix_socket_directories = ''"; } \
         | as_runner tee "$dir/data/postgresql.auto.conf" >/dev/null
-    printf '%s all postgres %s trust\n' local '' host 127.0.0.1/32 | as_runner tee "$dir/data/pg_hba.conf" >/dev/null
-    printf '%s all all %s scram-sha-256\n' local '' host 127.0.0.1/32 | as_runner tee -a "$dir/data/pg_hba.conf" >/dev/null
-    export PGHOST=$dir PGPORT
+    printf 'host all %s 127.0.0.1/32 %s\n' postgres trust all scram-sha-256 \
+        | as_runner tee "$dir/data/pg_hba.conf" >/dev/null
+    # Not by a socket: its path may be no longer than 107 bytes, and a checkout's can be.
+    export PGHOST=127.0.0.1 PGPORT
     for try in 1 2 3 4 5; do
         PGPORT=$(free_port)
         if as_runner "$PG_BIN/pg_ctl" -D "$dir/data" -o "-p $PGPORT" -l "$dir/data/log" -w start >/dev/null; then

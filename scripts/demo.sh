@@ -4,6 +4,9 @@
 . "$ROOT/.run/env"
 . "$ROOT/scripts/cluster.sh"
 
+# Where the caller's own sidecar would connect to is none of ours.
+unset ${!INTEGRATEDB_@}
+
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then B=$'\e[1m' C=$'\e[36m' R=$'\e[0m'; else B='' C='' R=''; fi
 
 # --- what is started here is stopped here, however this ends ---
@@ -11,12 +14,12 @@ if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then B=$'\e[1m' C=$'\e[36m' R=$'\e[0m'; e
 DEMO=$(mktemp -d "$CLUSTERS/demo.XXXXXX")
 SIDECAR=
 stop() {
-    trap - EXIT INT TERM
-    [ -z "$SIDECAR" ] || kill "$SIDECAR" 2>/dev/null || true
+    trap - EXIT HUP INT TERM
+    [ -z "$SIDECAR" ] || { kill "$SIDECAR"; wait "$SIDECAR"; } 2>/dev/null || true
     remove_cluster "$DEMO"
 }
 trap stop EXIT
-trap 'stop; exit 130' INT TERM
+trap 'stop; exit 130' HUP INT TERM
 
 # --- telling ---
 
@@ -36,14 +39,16 @@ psql_as() { # ROLE SQL…: the answer goes to ANSWER and to the reader; a refusa
 }
 ask() { "$PG_BIN/psql" --no-psqlrc -qXAt -U postgres "$@"; }
 
-# curl, with the token where there is one. Answers are shown without secrets, and kept in ANSWER.
+# No proxy and no .curlrc could help with an address of this machine.
+curl_here() { curl -q --noproxy '*' -s "$@"; }
+# curl, with the token where there is one. Answers are shown with tokens cut short, and kept in ANSWER.
 call() { # METHOD PATH [JSON]
     local method=$1 path=$2 body=${3:-} shown
     shown="curl -X $method${TOKEN:+ -H \"\$AUTH_HEADER\"} \$ENDPOINT$path${body:+ -d '$body'}"
     show_command "$shown"
-    ANSWER=$(curl -s -X "$method" ${TOKEN:+-H "Authorization: Bearer $TOKEN"} \
+    ANSWER=$(curl_here -X "$method" ${TOKEN:+-H "Authorization: Bearer $TOKEN"} \
         -H 'Content-Type: application/json' ${body:+-d "$body"} "$ENDPOINT$path")
-    pretty "$ANSWER" | sed -E 's/("(token|refreshToken)": ?")[0-9a-f]{8}[^"]*/\1…/' | indent
+    pretty "$ANSWER" | sed -E 's/("(token|refreshToken)": ?"[^"]{8})[^"]*/\1…/g' | indent
 }
 # Postgres is at hand, so it reads and prints JSON for us.
 pretty() {
@@ -64,6 +69,7 @@ step "A shop's database" \
     "Customers, products, orders, a view: $(ask -c 'SELECT count(*) FROM orders') orders in all." \
     "The shop owns it. A superuser adds the extension, and a role for the sidecar that is no superuser."
 psql_as postgres "CREATE EXTENSION integratedb; CREATE ROLE sidecar LOGIN PASSWORD 'demo'; SELECT integratedb.grant_sidecar('sidecar')"
+expect "the extension" 'grant_sidecar'
 
 for try in 1 2 3 4 5; do
     API=$(free_port)
@@ -72,7 +78,7 @@ for try in 1 2 3 4 5; do
         "$ROOT/target/debug/integratedb" serve --listen "127.0.0.1:$API" >"$DEMO/sidecar.log" 2>&1 &
     SIDECAR=$!
     ENDPOINT=http://127.0.0.1:$API
-    if curl -s --retry 50 --retry-delay 0 --retry-max-time 20 --retry-all-errors -o /dev/null "$ENDPOINT/health/ready" \
+    if curl_here --retry 50 --retry-delay 0 --retry-max-time 20 --retry-all-errors -o /dev/null "$ENDPOINT/health/ready" \
         && kill -0 "$SIDECAR" 2>/dev/null; then break; fi
     [ "$try" != 5 ] || die "the sidecar does not start: $(tail -n 5 "$DEMO/sidecar.log")"
 done
@@ -142,6 +148,9 @@ show_command "psql -f 041_product_uuid.sql"
 ANSWER=$("$PG_BIN/psql" --no-psqlrc -qX -U postgres -f 041_product_uuid.sql 2>&1) || true
 printf '%s\n' "$ANSWER" | sed 's/^psql:[^ ]*: //' | indent
 expect "a refusal" 'ERROR:  IntegrateDB.InvalidMigration'
+expect "what would break" 'DETAIL:  .*fulfilment needs public.orders.product_id'
+expect "what to do about it" 'HINT:  Please resolve'
+[ "$(ask -c "SELECT to_regclass('legacy_orders') IS NULL")" = t ] || die "the demo expected nothing to be committed"
 
 step "The specs evolve" "Both stakeholders say what else they can work with: the new shape, or the old under its new name."
 call PUT /api/v1/stakeholders/1/claims '{"data": {"match": [{"alternatives": [{"path": "public.orders", "fields": ["product_uuid", "quantity"]}, {"path": "public.orders", "fields": ["id", "product_id", "quantity"]}]}, {"path": "public.customers", "fields": ["id", "name"]}]}}'
@@ -167,7 +176,9 @@ psql_as postgres "ALTER TABLE customers DROP COLUMN card_digits"
 printf '\n%sThat was the guide.%s All of it ran in %s, with ports of its own.\n' "$B" "$R" "$DEMO"
 if [ -t 0 ] && [ -t 1 ]; then
     printf 'It stays up for you to try:\n\n   psql -h %s -p %s -U postgres shop\n   export ENDPOINT=%s AUTH_HEADER="Authorization: Bearer %s"\n\nStop it with Ctrl-C; nothing is left behind.\n' \
-        "$DEMO" "$PGPORT" "$ENDPOINT" "$TOKEN"
+        "$PGHOST" "$PGPORT" "$ENDPOINT" "$TOKEN"
+    # Stopping it now is how it is meant to end.
+    trap 'stop; exit 0' HUP INT TERM
     wait "$SIDECAR"
 else
     printf 'Nothing is left running. In a terminal it would stay up until Ctrl-C.\n'

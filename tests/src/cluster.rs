@@ -17,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Environment {
     bin: PathBuf,
     clusters: PathBuf,
+    major: String,
     /// Whom to run Postgres as, when we are root.
     runner: Option<(u32, u32)>,
 }
@@ -35,7 +36,12 @@ impl Environment {
         // SAFETY: geteuid has no preconditions and cannot fail.
         let is_root = unsafe { libc::geteuid() } == 0;
         let runner = if is_root { Some(account(&value("RUN_AS")?)?) } else { None };
-        Ok(Self { bin: value("PG_BIN")?.into(), clusters: value("CLUSTERS")?.into(), runner })
+        Ok(Self {
+            bin: value("PG_BIN")?.into(),
+            clusters: value("CLUSTERS")?.into(),
+            major: value("PG_MAJOR")?,
+            runner,
+        })
     }
 
     /// A command that runs as the account for Postgres, and dies with the thread that starts it.
@@ -57,8 +63,9 @@ impl Environment {
 
     /// A data directory fresh from initdb, made once for all tests and then only copied.
     fn template(&self) -> Result<PathBuf> {
-        let template = self.clusters.join("template");
-        let lock = File::create(self.clusters.join("template.lock"))?;
+        // A data directory only fits the major version that made it.
+        let template = self.clusters.join(format!("template-{}", self.major));
+        let lock = File::create(template.with_extension("lock"))?;
         lock.lock()?;
         if !template.join("ready").exists() {
             let _ = fs::remove_dir_all(&template);
@@ -160,14 +167,15 @@ impl Cluster {
         bail!("Postgres does not start: {}", self.log())
     }
 
-    /// False when the server ended instead.
+    /// False when the server ended instead. Whoever took the port first may be another test's Postgres, and
+    /// would answer just as well; so the one that answers is asked whose data it serves.
     async fn wait_until_ready(&mut self) -> Result<bool> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if let Ok((client, connection)) =
-                tokio_postgres::connect(&self.url("postgres"), NoTls).await
+            if let Ok(client) = connect(&self.url("postgres")).await
+                && let Ok(row) = client.query_one("SHOW data_directory", &[]).await
+                && self.directory.path().join("data") == Path::new(row.get::<_, &str>(0))
             {
-                drop((client, connection));
                 return Ok(true);
             }
             if self.server.as_mut().is_none_or(|s| !matches!(s.try_wait(), Ok(None))) {
@@ -224,7 +232,7 @@ impl Cluster {
 
     /// A program of this Postgres, such as `pg_dump`.
     pub fn program(&self, name: &str) -> Command {
-        Command::new(self.environment.bin.join(name))
+        client_program(&self.environment.bin.join(name))
     }
 }
 
@@ -267,7 +275,7 @@ impl Database {
 
     /// Runs SQL by psql, as a person would; gives standard output, standard error and whether it succeeded.
     pub fn psql(&self, sql: &str) -> Result<(String, String, bool)> {
-        let output = Command::new(&self.psql)
+        let output = client_program(&self.psql)
             .args(["--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-At", "-c", sql, &self.url()])
             .output()?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -275,8 +283,36 @@ impl Database {
     }
 }
 
+/// A client program that connects where it is told, whatever the caller's own PGHOST or PGSERVICE says.
+fn client_program(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PG") {
+            command.env_remove(name);
+        }
+    }
+    command.env("LC_ALL", "C.UTF-8");
+    command
+}
+
 async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_has_the_port_already_is_not_taken_for_ours() -> Result<()> {
+        let first = Cluster::start().await?;
+        let mut second = Cluster::start().await?;
+        second.stop_immediately();
+        second.port = first.port;
+        second.launch().await?;
+        assert_ne!(second.port, first.port);
+        Ok(())
+    }
 }

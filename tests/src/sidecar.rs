@@ -51,7 +51,8 @@ impl Sidecar {
         let server = tokio::spawn(integratedb_sidecar::run(listener, config, async {
             let _ = stopped.await;
         }));
-        let http = reqwest::Client::new();
+        // A proxy from the environment could not reach this address.
+        let http = reqwest::Client::builder().no_proxy().build()?;
         // The listener is bound, so a first request waits until the server takes it.
         let sidecar = Self { address, http, token: None, stop: Some(stop), server: Some(server) };
         sidecar.get("/health/live").await?;

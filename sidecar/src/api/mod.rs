@@ -5,10 +5,12 @@ mod claims;
 mod error;
 mod extract;
 mod health;
+mod router;
 mod schema;
 mod sessions;
 mod stakeholders;
 mod users;
 
-pub use app::{App, router};
+pub use app::App;
 pub use error::ApiError;
+pub use router::router;
