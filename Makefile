@@ -15,6 +15,7 @@ demo: setup ext ## walk the guide against a sample database of its own
 	@scripts/demo.sh
 
 test: setup ext ## everything that proves it works
+	cargo build --quiet -p integratedb-sidecar
 	cargo nextest run $(PACKAGES)
 	cargo test --quiet --doc $(PACKAGES)
 
