@@ -23,15 +23,18 @@ pub struct Config {
     pub database_wait_secs: u64,
     /// Seconds after which a statement of the sidecar is given up.
     pub statement_timeout_secs: u64,
+    /// Seconds after which a request is given up, whatever it waits for.
+    pub request_timeout_secs: u64,
     /// The largest request body in bytes; a larger one is answered with 413.
     pub max_body_bytes: usize,
     /// Seconds for which a token is valid.
     pub token_secs: u32,
     /// Seconds for which a refresh token is valid.
     pub refresh_token_secs: u32,
-    /// Logins at once for one user name before it has to wait; one a minute comes back.
+    /// Logins at once for one user name before it has to wait; one a minute comes back, and that of a right
+    /// password at once.
     pub login_attempts_per_user: u32,
-    /// The same for one client address.
+    /// The same for one client address, or /64 network of IPv6 addresses.
     pub login_attempts_per_address: u32,
     /// Seconds that requests under way get to finish when the sidecar is told to stop.
     pub drain_secs: u64,
@@ -59,6 +62,7 @@ impl Default for Config {
             database_connections: 8,
             database_wait_secs: 30,
             statement_timeout_secs: 60,
+            request_timeout_secs: 120,
             max_body_bytes: 4 << 20,
             token_secs: 4 * 3600,
             refresh_token_secs: 12 * 3600,
@@ -83,9 +87,47 @@ pub enum ConfigError {
          or put database_url into the configuration file"
     )]
     NoDatabase,
+    /// The setting `log` is not a filter.
+    #[error("the setting log can't be used: {0}")]
+    Filter(String),
     /// The file named by a flag is not there.
     #[error("there is no configuration file {0}")]
     NoFile(String),
+}
+
+const PREFIX: &str = "INTEGRATEDB_";
+
+/// The settings' names. Only these are read from the environment: others may have put something there whose
+/// name begins alike, as Kubernetes does for a service called `integratedb`.
+const NAMES: &[&str] = &[
+    "listen",
+    "database_url",
+    "database_connections",
+    "database_wait_secs",
+    "statement_timeout_secs",
+    "request_timeout_secs",
+    "max_body_bytes",
+    "token_secs",
+    "refresh_token_secs",
+    "login_attempts_per_user",
+    "login_attempts_per_address",
+    "drain_secs",
+    "log_format",
+    "log",
+];
+
+/// Those of the names of variables that look like a setting and are none; worth a warning, as they may be
+/// misspelt.
+pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let is_unknown = |name: &String| {
+        name.strip_prefix(PREFIX).is_some_and(|setting| {
+            let setting = setting.to_lowercase();
+            setting != "config" && !NAMES.contains(&setting.as_str())
+        })
+    };
+    let mut unknown: Vec<String> = names.filter(is_unknown).collect();
+    unknown.sort();
+    unknown
 }
 
 impl Config {
@@ -99,7 +141,7 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let config: Self = figment
-            .merge(Env::prefixed("INTEGRATEDB_").ignore(&["CONFIG"]))
+            .merge(Env::prefixed(PREFIX).only(NAMES))
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(Box::new)?;
@@ -136,6 +178,33 @@ mod tests {
         assert_eq!((config.max_body_bytes, config.drain_secs), (2, 3));
         assert_eq!(config.token_secs, 14_400);
         assert!(!format!("{config:?}").contains("postgres://file"));
+        std::fs::remove_file(file).expect("it was just written");
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_fields() {
+        let error = Figment::from(Serialized::default("no_such_setting", 1))
+            .extract::<Config>()
+            .expect_err("an unknown field");
+        match error.kind {
+            figment::error::Kind::UnknownField(_, fields) => assert_eq!(fields, NAMES),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_misspelt_variables_are_worth_a_warning() {
+        let names = ["INTEGRATEDB_LOG", "INTEGRATEDB_CONFIG", "INTEGRATEDB_DRAIN_SEC", "PATH"];
+        let unknown = unknown_variables(names.into_iter().map(str::to_owned));
+        assert_eq!(unknown, ["INTEGRATEDB_DRAIN_SEC"]);
+    }
+
+    #[test]
+    fn a_misspelt_setting_in_a_file_is_an_error() {
+        let file = std::env::temp_dir().join(format!("integratedb-typo-{}", std::process::id()));
+        std::fs::write(&file, "database_url = 'x'\ndrain_sec = 3").expect("writable");
+        let error = Config::load(Some(&file), &Flags::default()).expect_err("a typo");
+        assert!(error.to_string().contains("drain_sec"), "{error}");
         std::fs::remove_file(file).expect("it was just written");
     }
 

@@ -1,5 +1,6 @@
 //! The server's life: waits for the database, serves, and stops without dropping what is under way.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{App, router};
 use crate::config::Config;
 use crate::db::{self, DbError, Pool};
+use crate::telemetry;
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +32,23 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let pool = db::open(&config)?;
-    prepare(&pool, Duration::from_secs(config.database_wait_secs)).await?;
+    let mut shutdown = Box::pin(shutdown);
+    tokio::select! {
+        prepared = prepare(&pool, Duration::from_secs(config.database_wait_secs)) => prepared?,
+        () = &mut shutdown => {
+            tracing::info!("told to stop while waiting for the database");
+            return Ok(());
+        }
+    }
     let drain = Duration::from_secs(config.drain_secs);
-    let app = router(App::new(&config, pool.clone()), &config);
+    let app = App::new(&config, pool.clone());
+    let upkeep = keep_up(app.clone());
+    let routes = router(app, &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
 
     let stopping = CancellationToken::new();
     let begun = stopping.clone();
-    let server = axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
+    let server = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
             shutdown.await;
             tracing::info!("stopping");
@@ -45,6 +56,7 @@ pub async fn run(
         });
     let result = tokio::select! {
         result = server => result,
+        never = upkeep => match never {},
         () = async { stopping.cancelled().await; tokio::time::sleep(drain).await } => {
             tracing::warn!(seconds = drain.as_secs(), "requests still under way were cut off");
             Ok(())
@@ -52,6 +64,13 @@ pub async fn run(
     };
     pool.close();
     Ok(result?)
+}
+
+async fn keep_up(app: App) -> Infallible {
+    loop {
+        tokio::time::sleep(telemetry::UPKEEP).await;
+        app.metrics().upkeep();
+    }
 }
 
 /// Waits until the database answers, then makes the sidecar's tables.

@@ -1,24 +1,46 @@
 //! Logs and metrics. Neither ever holds a body, a token, a password or a constant of a query.
+//!
+//! Libraries do not keep to that: below `info`, tokio-postgres logs every parameter and axum what it could not
+//! parse. So whatever the filter says, below `info` only this project's own lines are written.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, ConfigError, LogFormat};
 
-/// Starts logging to standard error.
-pub fn start_logging(config: &Config) {
-    let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Fails only when a test or embedder already logs in its own way, which then stands.
-    let _ = match config.log_format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+/// How often samples are folded into their histograms when nobody asks for them, who would do it too.
+pub const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Starts logging to standard error. Errors when the filter can't be read.
+pub fn start_logging(config: &Config) -> Result<(), ConfigError> {
+    let filter =
+        EnvFilter::try_new(&config.log).map_err(|error| ConfigError::Filter(error.to_string()))?;
+    let layer = tracing_subscriber::fmt::layer::<Registry>().with_writer(std::io::stderr);
+    let layer = match config.log_format {
+        LogFormat::Text => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            layer.with_ansi(is_terminal).boxed()
+        }
+        LogFormat::Json => layer.json().boxed(),
     };
+    let layer = layer.with_filter(filter.and(filter_fn(may_be_logged)));
+    // Fails only when a test or embedder already logs in its own way, which then stands.
+    let _ = tracing_subscriber::registry().with(layer).try_init();
+    Ok(())
+}
+
+fn may_be_logged(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO || line.target().starts_with("integratedb")
 }
 
 /// The recorder behind `GET /metrics`. One a server, so that servers in one process do not mix.
@@ -39,6 +61,11 @@ impl Metrics {
         Self { recorder, handle }
     }
 
+    /// Folds samples into their histograms. Without it, they pile up until somebody reads the metrics.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// Everything recorded, in Prometheus's text format.
     pub fn render(&self) -> String {
         self.handle.run_upkeep();
@@ -56,8 +83,9 @@ impl Metrics {
         metrics::with_local_recorder(&self.recorder, || metrics::gauge!(name).set(value as f64));
     }
 
-    fn request(&self, method: String, route: String, status: u16, seconds: f64) {
-        let labels = [("method", method), ("route", route), ("status", status.to_string())];
+    fn request(&self, method: &'static str, route: String, status: u16, seconds: f64) {
+        let labels =
+            [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
         metrics::with_local_recorder(&self.recorder, || {
             metrics::counter!("integratedb_http_requests_total", &labels).increment(1);
             metrics::histogram!("integratedb_http_request_seconds", &labels[..2]).record(seconds);
@@ -71,10 +99,24 @@ impl Default for Metrics {
     }
 }
 
+/// A method's name, if it is one of HTTP's own: a client that makes some up must not make up metrics.
+fn known(method: &Method) -> &'static str {
+    const KNOWN: [(Method, &str); 7] = [
+        (Method::GET, "GET"),
+        (Method::POST, "POST"),
+        (Method::PUT, "PUT"),
+        (Method::DELETE, "DELETE"),
+        (Method::PATCH, "PATCH"),
+        (Method::HEAD, "HEAD"),
+        (Method::OPTIONS, "OPTIONS"),
+    ];
+    KNOWN.iter().find(|(known, _)| known == method).map_or("OTHER", |(_, name)| name)
+}
+
 /// Records each request under its route's template, never under the path that was asked for.
 pub async fn observe(State(app): State<crate::api::App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let method = request.method().as_str().to_owned();
+    let method = known(request.method());
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -85,4 +127,22 @@ pub async fn observe(State(app): State<crate::api::App>, request: Request, next:
     tracing::info!(method, route, status, seconds, "request");
     app.metrics().request(method, route, status, seconds);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_methods_are_one() {
+        assert_eq!(known(&Method::GET), "GET");
+        let made_up = Method::from_bytes(b"MADEUP").expect("a token");
+        assert_eq!(known(&made_up), "OTHER");
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_told() {
+        let config = Config { log: "info,=,x=nonsense".to_owned(), ..Config::default() };
+        assert!(matches!(start_logging(&config), Err(ConfigError::Filter(_))));
+    }
 }

@@ -3,15 +3,18 @@
 //! Three stages: the JSON Schema here, then typed parsing and comparison with the database in the extension.
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::app::App;
+use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use crate::db::{DbError, call_contract};
+
+/// The type of the specs here; the other one is to be `NOTIFICATIONS`.
+const TYPE: &str = "CLAIMS";
 
 /// `{"data": {"match": […]}}`
 #[derive(Deserialize, ToSchema)]
@@ -22,31 +25,43 @@ pub(super) struct SpecBody {
     data: Value,
 }
 
+/// A spec as it is stored.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Spec {
+    /// `CLAIMS`
+    #[schema(example = "CLAIMS")]
+    r#type: String,
+    /// As terse as it can be written; empty when none was set.
+    #[schema(value_type = Vec<Object>,
+        example = json!([{"path": "public.orders", "fields": ["id", "note"]}]))]
+    r#match: Value,
+}
+
 /// Shows the claims spec, as terse as it can be written; `match` is empty when none was set.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200), (status = 404)))]
+    responses((status = 200, body = Data<Spec>), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Data<Spec>, ApiError> {
     let client = app.client().await?;
-    let row = client.query_one("SELECT integratedb.get_spec($1, 'CLAIMS')", &[&id]).await?;
+    let row = client.query_one("SELECT integratedb.get_spec($1, $2)", &[&id, &TYPE]).await?;
     let spec: Value = row.get::<_, Option<Value>>(0).ok_or(ApiError::NotFound)?;
-    Ok(axum::Json(json!({ "data": spec })).into_response())
+    Ok(Data { data: Spec { r#type: TYPE.to_owned(), r#match: matches(spec) } })
 }
 
 /// Replaces the claims spec. Claims and grants follow at once, or nothing changes.
 #[utoipa::path(put, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
     request_body = SpecBody, params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200), (status = 404), (status = 413), (status = 422), (status = 503)))]
+    responses((status = 200, body = Data<Spec>), (status = 404), (status = 422)))]
 pub(super) async fn put(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
     Json(body): Json<SpecBody>,
-) -> Result<Response, ApiError> {
+) -> Result<Data<Spec>, ApiError> {
     let schema = app.spec_schema();
     // A large document takes long enough to check that other requests would wait for it.
     let work = move || match schema.mistakes(&body.data) {
@@ -59,13 +74,17 @@ pub(super) async fn put(
         .map_err(|mistakes| ApiError::Unprocessable(json!({ "detail": mistakes })))?;
     let rows = call_contract(
         app.pool(),
-        "SELECT integratedb.put_spec($1, 'CLAIMS', $2)",
-        &[&id, &document],
+        "SELECT integratedb.put_spec($1, $2, $3)",
+        &[&id, &TYPE, &document],
     )
     .await
     .map_err(refused)?;
     let stored: Value = rows.first().map(|row| row.get(0)).unwrap_or_default();
-    Ok(axum::Json(json!({"data": {"type": "CLAIMS", "match": stored["match"]}})).into_response())
+    Ok(Data { data: Spec { r#type: TYPE.to_owned(), r#match: matches(stored) } })
+}
+
+fn matches(mut spec: Value) -> Value {
+    spec.get_mut("match").map(Value::take).unwrap_or_default()
 }
 
 /// The extension's verdicts carry their answer as JSON.

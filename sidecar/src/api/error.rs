@@ -64,7 +64,11 @@ impl From<DbError> for ApiError {
                 tracing::warn!(cause, "the database does not answer");
                 Self::Unavailable("The database does not answer; try again shortly.")
             }
-            DbError::Unexpected(cause) => Self::Internal(cause),
+            DbError::TooSlow(cause) => {
+                tracing::warn!(cause, "a statement was stopped");
+                Self::Unavailable("This took too long in the database; nothing was changed.")
+            }
+            DbError::Unreadable(cause) | DbError::Unexpected(cause) => Self::Internal(cause),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::app::App;
@@ -13,14 +14,32 @@ use super::error::ApiError;
 use crate::auth::{Token, Tokens};
 use crate::secret::Secret;
 
+/// From this size on, a body takes long enough to parse that other requests would wait for it.
+const LARGE: usize = 256 << 10;
+
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        match axum::Json::from_request(request, app).await {
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let bytes =
+            Bytes::from_request(request, app).await.map_err(|error| match error.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+                _ => ApiError::BadRequest("Bad Request: the body ended too early".to_owned()),
+            })?;
+        let parsed = if bytes.len() < LARGE {
+            axum::Json::from_bytes(&bytes)
+        } else {
+            tokio::task::spawn_blocking(move || axum::Json::from_bytes(&bytes))
+                .await
+                .map_err(|error| ApiError::Internal(error.to_string()))?
+        };
+        match parsed {
             Ok(axum::Json(value)) => Ok(Self(value)),
             Err(JsonRejection::JsonSyntaxError(error)) => {
                 Err(ApiError::BadRequest(format!("Bad Request: {}", innermost(&error))))
@@ -28,11 +47,17 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
             Err(JsonRejection::JsonDataError(error)) => {
                 Err(ApiError::Unprocessable(serde_json::json!({"detail": innermost(&error)})))
             }
-            Err(JsonRejection::MissingJsonContentType(_)) => Err(ApiError::UnsupportedMediaType),
-            Err(error) if error.status() == 413 => Err(ApiError::TooLarge),
             Err(error) => Err(ApiError::BadRequest(format!("Bad Request: {}", innermost(&error)))),
         }
     }
+}
+
+/// Whether the body is said to be `application/json` or `application/….+json` (RFC 6839).
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
 /// serde's own words, with line and column, without the wrappers' around them.
@@ -52,7 +77,12 @@ impl FromRequestParts<App> for Id {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let path: Result<Path<String>, _> = Path::from_request_parts(parts, app).await;
-        path.ok().and_then(|Path(id)| id.parse().ok()).map(Self).ok_or(ApiError::NotFound)
+        // Digits only: "+1" would name the same thing twice.
+        path.ok()
+            .filter(|Path(id)| id.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|Path(id)| id.parse().ok())
+            .map(Self)
+            .ok_or(ApiError::NotFound)
     }
 }
 

@@ -3,33 +3,38 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
 
 use super::app::App;
+use super::body::{Data, Status};
 use super::error::ApiError;
-use crate::db::check_extension;
+use crate::db::{check_extension, check_migrations};
 
 /// The process runs.
-#[utoipa::path(get, path = "/health/live", tag = "operations", responses((status = 200)))]
-pub(super) async fn live() -> Response {
-    axum::Json(json!({"data": {"status": "live"}})).into_response()
+#[utoipa::path(get, path = "/health/live", tag = "operations",
+    responses((status = 200, body = Data<Status>)))]
+pub(super) async fn live() -> Data<Status> {
+    Data { data: Status { status: "live" } }
 }
 
-/// The database answers and has the extension.
+/// The database answers and has the extension and the sidecar's tables.
 #[utoipa::path(get, path = "/health/ready", tag = "operations",
-    responses((status = 200), (status = 503)))]
-pub(super) async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
+    responses((status = 200, body = Data<Status>), (status = 503)))]
+pub(super) async fn ready(State(app): State<App>) -> Result<Data<Status>, ApiError> {
     let not_ready = |cause: String| {
         tracing::warn!(cause, "not ready");
-        ApiError::Unavailable("Not ready: the database does not answer or lacks the extension.")
+        ApiError::Unavailable(
+            "Not ready: the database does not answer, or lacks the extension or the sidecar's tables.",
+        )
     };
     let client = app.pool().get().await.map_err(|error| not_ready(error.to_string()))?;
     check_extension(&client).await.map_err(|error| not_ready(error.to_string()))?;
-    Ok(axum::Json(json!({"data": {"status": "ready"}})).into_response())
+    check_migrations(&client).await.map_err(|error| not_ready(error.to_string()))?;
+    Ok(Data { data: Status { status: "ready" } })
 }
 
 /// Metrics in Prometheus's text format.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses((status = 200)))]
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<App>) -> Response {
     let status = app.pool().status();
     app.metrics().gauge("integratedb_database_connections", status.size);

@@ -1,10 +1,12 @@
 //! The REST API under `/api/v1`, health and metrics.
 
 mod app;
+mod body;
 mod claims;
 mod error;
 mod extract;
 mod health;
+mod openapi;
 mod router;
 mod schema;
 mod sessions;

@@ -1,20 +1,21 @@
 //! Which handler answers what, and the document that describes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
-use axum::response::IntoResponse;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
-use super::{claims, health, schema, sessions, stakeholders, users};
+use super::{claims, health, openapi, schema, sessions, stakeholders, users};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -43,10 +44,7 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
         .split_for_parts();
-    document.components.get_or_insert_default().add_security_scheme(
-        "token",
-        SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
-    );
+    openapi::complete(&mut document);
     let document = Arc::new(document);
     routes
         .route(
@@ -56,6 +54,23 @@ pub fn router(app: App, config: &Config) -> Router {
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
+        .layer(middleware::from_fn_with_state(
+            Duration::from_secs(config.request_timeout_secs),
+            deadline,
+        ))
+        .layer(CatchPanicLayer::custom(|_| {
+            ApiError::Internal("a handler panicked".to_owned()).into_response()
+        }))
         .layer(middleware::from_fn_with_state(app.clone(), telemetry::observe))
         .with_state(app)
+}
+
+/// Gives a request up that takes longer than `limit` to be received and answered: a client that sends its
+/// body a byte a minute, or a network that has swallowed a connection to the database.
+async fn deadline(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(limit, next.run(request)).await;
+    answered.unwrap_or_else(|_| {
+        ApiError::Unavailable("The request took too long; it may or may not have had an effect.")
+            .into_response()
+    })
 }

@@ -84,6 +84,9 @@ fn message(kind: &ValidationErrorKind, instance: &Value) -> String {
         ),
         ValidationErrorKind::Minimum { limit } => format!("Expected the value to be >= {limit}"),
         ValidationErrorKind::Maximum { limit } => format!("Expected the value to be <= {limit}"),
+        ValidationErrorKind::Pattern { pattern } => {
+            format!("Does not match pattern \"{pattern}\".")
+        }
         ValidationErrorKind::Enum { .. } => "Value is not allowed in enum.".to_owned(),
         _ => "The value is not valid here.".to_owned(),
     }
@@ -108,7 +111,7 @@ fn name_of(value: &Value) -> &'static str {
 
 /// The JSON Schema of a spec document.
 #[utoipa::path(get, path = "/api/v1/spec.schema.json", tag = "claims",
-    responses((status = 200, content_type = "application/schema+json")))]
+    responses((status = 200, body = Object, content_type = "application/schema+json")))]
 pub(super) async fn document() -> Response {
     ([(header::CONTENT_TYPE, "application/schema+json")], SPEC_SCHEMA).into_response()
 }

@@ -7,10 +7,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postgres_protocol::password::scram_sha_256;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::app::App;
+use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use super::users::is_name;
@@ -36,9 +37,36 @@ struct StakeholderFields {
 
 /// A stakeholder as others see it.
 #[derive(Serialize, ToSchema)]
-struct Stakeholder {
+pub(super) struct Stakeholder {
     id: i64,
     name: String,
+}
+
+/// A stakeholder with what its application logs in to Postgres with, shown this once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct StakeholderWithCredentials {
+    id: i64,
+    name: String,
+    credentials: DatabaseCredentials,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DatabaseCredentials {
+    username: String,
+    password: String,
+}
+
+/// What a deletion left behind.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Left {
+    kept: Vec<Kept>,
+}
+
+/// A schema or role that something else depends on.
+#[derive(Serialize, ToSchema)]
+struct Kept {
+    object: String,
+    reason: String,
 }
 
 /// How to delete.
@@ -85,47 +113,49 @@ fn credentials() -> Result<(Token, String), ApiError> {
     Ok((password, verifier))
 }
 
-fn with_credentials(id: i64, name: &str, password: &Token) -> Value {
-    json!({"data": {
-        "id": id,
-        "name": name,
-        "credentials": {"username": name, "password": password.expose_secret()},
-    }})
+fn with_credentials(id: i64, name: String, password: &Token) -> Data<StakeholderWithCredentials> {
+    let credentials =
+        DatabaseCredentials { username: name.clone(), password: password.expose_secret().clone() };
+    Data { data: StakeholderWithCredentials { id, name, credentials } }
 }
 
 /// Lists all stakeholders.
 #[utoipa::path(get, path = "/api/v1/stakeholders", tag = "stakeholders", security(("token" = [])),
-    responses((status = 200, body = Vec<Stakeholder>), (status = 401)))]
-pub(super) async fn list(State(app): State<App>, _: Authenticated) -> Result<Response, ApiError> {
+    responses((status = 200, body = Data<Vec<Stakeholder>>)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _: Authenticated,
+) -> Result<Data<Vec<Stakeholder>>, ApiError> {
     let client = app.client().await?;
     let rows =
         client.query("SELECT id, name FROM integratedb.stakeholder ORDER BY id", &[]).await?;
     let all: Vec<Stakeholder> =
         rows.iter().map(|row| Stakeholder { id: row.get(0), name: row.get(1) }).collect();
-    Ok(axum::Json(json!({ "data": all })).into_response())
+    Ok(Data { data: all })
 }
 
 /// Shows a stakeholder.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}", tag = "stakeholders",
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Stakeholder), (status = 404)))]
+    responses((status = 200, body = Data<Stakeholder>), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Data<Stakeholder>, ApiError> {
     let client = app.client().await?;
     let row = client
         .query_opt("SELECT name FROM integratedb.stakeholder WHERE id = $1", &[&id])
         .await?
         .ok_or(ApiError::NotFound)?;
-    Ok(axum::Json(json!({ "data": Stakeholder { id, name: row.get(0) } })).into_response())
+    Ok(Data { data: Stakeholder { id, name: row.get(0) } })
 }
 
 /// Creates a stakeholder with its role and schema. The password is shown here and nowhere else.
 #[utoipa::path(post, path = "/api/v1/stakeholders", tag = "stakeholders",
     request_body = StakeholderBody, security(("token" = [])),
-    responses((status = 201), (status = 422), (status = 503)))]
+    responses((status = 201, body = Data<StakeholderWithCredentials>, headers(("Location" = String))),
+        (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
     _: Authenticated,
@@ -142,20 +172,20 @@ pub(super) async fn create(
     .map_err(about_name)?;
     let id: i64 = single(&rows)?.get(0);
     let location = [(header::LOCATION, format!("/api/v1/stakeholders/{id}"))];
-    let body = axum::Json(with_credentials(id, &name, &password));
-    Ok((StatusCode::CREATED, location, body).into_response())
+    Ok((StatusCode::CREATED, location, with_credentials(id, name, &password)).into_response())
 }
 
 /// Renames a stakeholder, its role and its schema, and gives it a new password, shown here once.
 #[utoipa::path(put, path = "/api/v1/stakeholders/{id}", tag = "stakeholders",
     request_body = StakeholderBody, params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200), (status = 404), (status = 409), (status = 422), (status = 503)))]
+    responses((status = 200, body = Data<StakeholderWithCredentials>), (status = 404), (status = 409),
+        (status = 422)))]
 pub(super) async fn update(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
     Json(body): Json<StakeholderBody>,
-) -> Result<Response, ApiError> {
+) -> Result<Data<StakeholderWithCredentials>, ApiError> {
     let name = name(body.stakeholder.name)?;
     let (password, verifier) = credentials()?;
     call_contract(
@@ -165,13 +195,14 @@ pub(super) async fn update(
     )
     .await
     .map_err(about_name)?;
-    Ok(axum::Json(with_credentials(id, &name, &password)).into_response())
+    Ok(with_credentials(id, name, &password))
 }
 
 /// Deletes a stakeholder. 204 when its role and schema went too; otherwise 200 and what was kept.
 #[utoipa::path(delete, path = "/api/v1/stakeholders/{id}", tag = "stakeholders",
     params(("id" = i64, Path), Deletion), security(("token" = [])),
-    responses((status = 200), (status = 204), (status = 404), (status = 409), (status = 503)))]
+    responses((status = 200, body = Data<Left>), (status = 204), (status = 400), (status = 404),
+        (status = 409)))]
 pub(super) async fn delete(
     State(app): State<App>,
     _: Authenticated,
@@ -190,11 +221,8 @@ pub(super) async fn delete(
     if rows.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let kept: Vec<Value> = rows
-        .iter()
-        .map(|row| json!({"object": row.get::<_, String>(0), "reason": row.get::<_, String>(1)}))
-        .collect();
-    Ok(axum::Json(json!({"data": {"kept": kept}})).into_response())
+    let kept = rows.iter().map(|row| Kept { object: row.get(0), reason: row.get(1) }).collect();
+    Ok(Data { data: Left { kept } }.into_response())
 }
 
 fn single(rows: &[tokio_postgres::Row]) -> Result<&tokio_postgres::Row, ApiError> {

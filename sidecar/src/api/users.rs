@@ -10,9 +10,10 @@ use tokio_postgres::error::SqlState;
 use utoipa::ToSchema;
 
 use super::app::App;
+use super::body::{Data, Session};
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
-use crate::auth::{Pair, Tokens};
+use crate::auth::Tokens;
 use crate::secret::Secret;
 
 /// `{"user": {…}}`
@@ -36,18 +37,9 @@ struct UserFields {
 
 /// A user as others see it.
 #[derive(Serialize, ToSchema)]
-struct User {
+pub(super) struct User {
     id: i64,
     username: String,
-}
-
-/// `{"data": {"id", "token", "refreshToken"}}`
-pub(super) fn pair_body(id: i64, pair: &Pair) -> Value {
-    json!({"data": {
-        "id": id,
-        "token": pair.token.expose_secret(),
-        "refreshToken": pair.refresh_token.expose_secret(),
-    }})
 }
 
 /// Reads and checks the fields; with `required`, both have to be there.
@@ -111,29 +103,32 @@ fn taken(error: tokio_postgres::Error) -> ApiError {
 
 /// Lists all users.
 #[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("token" = [])),
-    responses((status = 200, body = Vec<User>), (status = 401)))]
-pub(super) async fn list(State(app): State<App>, _: Authenticated) -> Result<Response, ApiError> {
+    responses((status = 200, body = Data<Vec<User>>)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _: Authenticated,
+) -> Result<Data<Vec<User>>, ApiError> {
     let client = app.client().await?;
     let rows = client.query("SELECT id, username FROM integratedb.users ORDER BY id", &[]).await?;
     let users: Vec<User> =
         rows.iter().map(|row| User { id: row.get(0), username: row.get(1) }).collect();
-    Ok(axum::Json(json!({ "data": users })).into_response())
+    Ok(Data { data: users })
 }
 
 /// Shows a user.
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("token" = [])),
-    params(("id" = i64, Path)), responses((status = 200, body = User), (status = 404)))]
+    params(("id" = i64, Path)), responses((status = 200, body = Data<User>), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Response, ApiError> {
+) -> Result<Data<User>, ApiError> {
     let client = app.client().await?;
     let row = client
         .query_opt("SELECT username FROM integratedb.users WHERE id = $1", &[&id])
         .await?
         .ok_or(ApiError::NotFound)?;
-    Ok(axum::Json(json!({ "data": User { id, username: row.get(0) } })).into_response())
+    Ok(Data { data: User { id, username: row.get(0) } })
 }
 
 /// A valid login, or none while there is no user at all.
@@ -164,7 +159,9 @@ impl FromRequestParts<App> for Creator {
 
 /// Creates a user. The first needs no token.
 #[utoipa::path(post, path = "/api/v1/users", tag = "users", request_body = UserBody,
-    security((), ("token" = [])), responses((status = 201), (status = 401), (status = 422)))]
+    security((), ("token" = [])),
+    responses((status = 201, body = Data<Session>, headers(("Location" = String))),
+        (status = 401), (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
     creator: Creator,
@@ -200,22 +197,22 @@ pub(super) async fn create(
         .await
         .map_err(taken)?;
     let id: i64 = row.get(0);
-    let pair = app.tokens().issue(&*transaction, id).await?;
+    let pair = app.tokens().issue(&transaction, id).await?;
     transaction.commit().await?;
     let location = [(header::LOCATION, format!("/api/v1/users/{id}"))];
-    Ok((StatusCode::CREATED, location, axum::Json(pair_body(id, &pair))).into_response())
+    Ok((StatusCode::CREATED, location, Data { data: Session::new(id, &pair) }).into_response())
 }
 
 /// Changes a user's name or password. A new password revokes the user's tokens.
 #[utoipa::path(put, path = "/api/v1/users/{id}", tag = "users", request_body = UserBody,
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = User), (status = 404), (status = 422)))]
+    responses((status = 200, body = Data<User>), (status = 404), (status = 422)))]
 pub(super) async fn update(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
     Json(body): Json<UserBody>,
-) -> Result<Response, ApiError> {
+) -> Result<Data<User>, ApiError> {
     let (username, password) = check(body.user, false)?;
     let hash = match password {
         None => None,
@@ -240,10 +237,10 @@ pub(super) async fn update(
         .map_err(taken)?
         .ok_or(ApiError::NotFound)?;
     if hash.is_some() {
-        Tokens::revoke_all(&*transaction, id).await?;
+        Tokens::revoke_all(&transaction, id).await?;
     }
     transaction.commit().await?;
-    Ok(axum::Json(json!({ "data": User { id, username: row.get(0) } })).into_response())
+    Ok(Data { data: User { id, username: row.get(0) } })
 }
 
 /// Deletes a user and its tokens. The last user stays: without one, anybody could become the first.
@@ -280,12 +277,14 @@ pub(super) async fn revoke_tokens(
     _: Authenticated,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
-    let client = app.client().await?;
-    client
-        .query_opt("SELECT FROM integratedb.users WHERE id = $1", &[&id])
+    let mut client = app.client().await?;
+    let transaction = client.transaction().await?;
+    transaction
+        .query_opt("SELECT FROM integratedb.users WHERE id = $1 FOR NO KEY UPDATE", &[&id])
         .await?
         .ok_or(ApiError::NotFound)?;
-    Tokens::revoke_all(&**client, id).await?;
+    Tokens::revoke_all(&transaction, id).await?;
+    transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

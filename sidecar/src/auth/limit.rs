@@ -1,48 +1,122 @@
 //! A limit on login attempts, by user name and by client address. In memory: a restart forgives.
+//!
+//! An attempt is taken before the password is looked at, so that many guesses at once count like many in a
+//! row, and given back when the password was right. Each key is a leaky bucket in the form of GCRA (ITU-T
+//! I.371): one instant a key, the time at which all its attempts will be forgotten. A limiter crate would do
+//! the same, but none of the usual ones can give an attempt back.
 
-use std::net::IpAddr;
-use std::num::NonZeroU32;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use governor::clock::{Clock, DefaultClock};
-use governor::state::keyed::DashMapStateStore;
-use governor::{Quota, RateLimiter};
+/// How long one attempt is remembered.
+const FORGET: Duration = Duration::from_secs(60);
 
-type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock>;
+/// Below this many keys nobody looks for ones to forget.
+const FEW: usize = 1_000;
 
-/// Counts attempts; each key regains one attempt a minute.
+/// Counts attempts; each key regains one a minute, and that of a right password at once.
 pub struct LoginLimit {
-    users: Limiter<String>,
-    addresses: Limiter<IpAddr>,
+    users: Mutex<Spent<String>>,
+    addresses: Mutex<Spent<IpAddr>>,
+}
+
+/// A login under way.
+#[must_use = "an attempt that succeeds has to be given back"]
+pub struct Attempt<'a> {
+    limit: &'a LoginLimit,
+    user: String,
+    address: IpAddr,
 }
 
 impl LoginLimit {
     /// So many attempts at once for one user name and for one address.
     pub fn new(per_user: u32, per_address: u32) -> Self {
-        let quota = |burst: u32| {
-            Quota::per_minute(NonZeroU32::MIN)
-                .allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN))
-        };
         Self {
-            users: RateLimiter::dashmap(quota(per_user)),
-            addresses: RateLimiter::dashmap(quota(per_address)),
+            users: Mutex::new(Spent::new(per_user)),
+            addresses: Mutex::new(Spent::new(per_address)),
         }
     }
 
     /// Takes one attempt. Errors with the time to wait when there is none left.
-    pub fn attempt(&self, username: &str, address: IpAddr) -> Result<(), Duration> {
-        let wait =
-            |until: governor::NotUntil<_>| until.wait_time_from(DefaultClock::default().now());
-        self.addresses.check_key(&address).map_err(wait)?;
+    pub fn attempt(&self, username: &str, address: IpAddr) -> Result<Attempt<'_>, Duration> {
+        self.attempt_at(username, address, Instant::now())
+    }
+
+    fn attempt_at(
+        &self,
+        username: &str,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<Attempt<'_>, Duration> {
         // A name nobody could have is not worth remembering at its full length.
-        let key: String = username.chars().take(32).collect();
-        self.users.check_key(&key).map_err(wait)?;
-        // What has its full quota again need not be kept: memory stays bounded by recent attempts.
-        if self.users.len() + self.addresses.len() > 10_000 {
-            self.users.retain_recent();
-            self.addresses.retain_recent();
+        let user: String = username.chars().take(33).collect();
+        let address = network(address);
+        lock(&self.addresses).take(&address, now)?;
+        lock(&self.users).take(&user, now)?;
+        Ok(Attempt { limit: self, user, address })
+    }
+}
+
+impl Attempt<'_> {
+    /// The password was right: the attempt does not count.
+    pub fn succeeded(self) {
+        lock(&self.limit.users).give_back(&self.user);
+        lock(&self.limit.addresses).give_back(&self.address);
+    }
+}
+
+/// One subscriber has a whole /64 of IPv6 addresses (RFC 6177), so that is what counts as one client.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+/// A panic elsewhere leaves instants behind that are as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Spent<K> {
+    /// Attempts that a key has at once.
+    allowed: u32,
+    /// When all attempts of a key will be forgotten.
+    clear_at: HashMap<K, Instant>,
+    /// With this many keys, those that are clear are dropped.
+    sweep_at: usize,
+}
+
+impl<K: Hash + Eq + Clone> Spent<K> {
+    fn new(allowed: u32) -> Self {
+        Self { allowed: allowed.max(1), clear_at: HashMap::new(), sweep_at: FEW }
+    }
+
+    fn take(&mut self, key: &K, now: Instant) -> Result<(), Duration> {
+        let clear_at = self.clear_at.get(key).map_or(now, |at| (*at).max(now));
+        let room = FORGET * (self.allowed - 1);
+        let wait = clear_at.duration_since(now).saturating_sub(room);
+        if !wait.is_zero() {
+            return Err(wait);
         }
+        if self.clear_at.len() >= self.sweep_at {
+            self.clear_at.retain(|_, at| *at > now);
+            // Twice what is left: sweeping costs a constant a key, however many there are.
+            self.sweep_at = FEW.max(self.clear_at.len() * 2);
+        }
+        self.clear_at.insert(key.clone(), clear_at + FORGET);
         Ok(())
+    }
+
+    fn give_back(&mut self, key: &K) {
+        if let Some(at) = self.clear_at.get_mut(key)
+            && let Some(earlier) = at.checked_sub(FORGET)
+        {
+            *at = earlier;
+        }
     }
 }
 
@@ -50,22 +124,59 @@ impl LoginLimit {
 mod tests {
     use super::*;
 
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn one_user_is_limited_and_others_are_not() {
         let limit = LoginLimit::new(2, 100);
-        let address = IpAddr::from([127, 0, 0, 1]);
-        assert_eq!(limit.attempt("ann", address), Ok(()));
-        assert_eq!(limit.attempt("ann", address), Ok(()));
-        let wait = limit.attempt("ann", address).expect_err("spent");
-        assert!(wait > Duration::from_secs(1) && wait <= Duration::from_secs(60));
-        assert_eq!(limit.attempt("bob", address), Ok(()));
+        let now = Instant::now();
+        assert!(limit.attempt_at("ann", HOME, now).is_ok());
+        assert!(limit.attempt_at("ann", HOME, now).is_ok());
+        assert_eq!(limit.attempt_at("ann", HOME, now).err(), Some(FORGET));
+        assert!(limit.attempt_at("bob", HOME, now).is_ok());
+        assert!(limit.attempt_at("ann", HOME, now + FORGET).is_ok(), "one a minute comes back");
+        assert!(limit.attempt_at("ann", HOME, now + FORGET).is_err(), "and only one");
     }
 
     #[test]
     fn one_address_is_limited_over_all_users() {
         let limit = LoginLimit::new(100, 1);
-        let address = IpAddr::from([127, 0, 0, 1]);
-        assert_eq!(limit.attempt("ann", address), Ok(()));
-        assert!(limit.attempt("bob", address).is_err());
+        let now = Instant::now();
+        assert!(limit.attempt_at("ann", HOME, now).is_ok());
+        assert!(limit.attempt_at("bob", HOME, now).is_err());
+    }
+
+    #[test]
+    fn a_right_password_costs_nothing() {
+        let limit = LoginLimit::new(1, 1);
+        let now = Instant::now();
+        for _ in 0..50 {
+            limit.attempt_at("ann", HOME, now).expect("nothing has failed").succeeded();
+        }
+        assert!(limit.attempt_at("ann", HOME, now).is_ok());
+        assert!(limit.attempt_at("ann", HOME, now).is_err());
+    }
+
+    #[test]
+    fn neighbours_in_one_ipv6_network_are_one_client() {
+        let limit = LoginLimit::new(100, 1);
+        let now = Instant::now();
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        assert!(limit.attempt_at("a", address("2001:db8::1"), now).is_ok());
+        assert!(limit.attempt_at("b", address("2001:db8::ffff:1"), now).is_err());
+        assert!(limit.attempt_at("c", address("2001:db8:0:1::1"), now).is_ok());
+        assert!(limit.attempt_at("d", address("::ffff:192.0.2.1"), now).is_ok());
+        assert!(limit.attempt_at("e", address("192.0.2.1"), now).is_err());
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_memory() {
+        let mut spent = Spent::new(3);
+        let mut now = Instant::now();
+        for n in 0..20 * FEW {
+            now += FORGET;
+            assert_eq!(spent.take(&n, now), Ok(()));
+            assert!(spent.clear_at.len() <= FEW);
+        }
     }
 }

@@ -4,7 +4,7 @@ mod limit;
 mod password;
 mod token;
 
-pub use limit::LoginLimit;
+pub use limit::{Attempt, LoginLimit};
 pub use password::Passwords;
 pub(crate) use token::random as random_secret;
 pub use token::{Pair, Token, Tokens};

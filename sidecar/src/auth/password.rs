@@ -27,15 +27,21 @@ impl Passwords {
 
     /// The hash to store. `None` only if the computation itself failed.
     pub async fn hash(&self, password: Secret<String>) -> Option<String> {
-        let _permit = self.permits.acquire().await.ok()?;
-        tokio::task::spawn_blocking(move || hash(password.expose_secret())).await.ok()?
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok()?;
+        let work = move || {
+            // Goes with the work, which runs to its end even when the request is gone.
+            let _permit = permit;
+            hash(password.expose_secret())
+        };
+        tokio::task::spawn_blocking(work).await.ok()?
     }
 
     /// Whether `password` is the one behind `stored`; never for an unknown user, who has none.
     pub async fn verify(&self, password: Secret<String>, stored: Option<String>) -> bool {
-        let Ok(_permit) = self.permits.acquire().await else { return false };
+        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return false };
         let nobody = Arc::clone(&self.nobody);
         let work = move || {
+            let _permit = permit;
             let known = stored.is_some();
             let stored = stored.as_deref().unwrap_or(&nobody);
             let matches = PasswordHash::new(stored).is_ok_and(|hash| {
@@ -53,4 +59,41 @@ fn hash(password: &str) -> Option<String> {
     let salt = SaltString::generate(&mut OsRng);
     let hash = Argon2::default().hash_password(password.as_bytes(), &salt).ok()?;
     Some(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_of_a_known_user_matches() {
+        let passwords = Passwords::new(2);
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let stored = passwords.hash(secret("correct horse")).await;
+        assert!(stored.as_deref().is_some_and(|hash| hash.starts_with("$argon2id$")));
+        assert!(passwords.verify(secret("correct horse"), stored.clone()).await);
+        assert!(!passwords.verify(secret("wrong horse"), stored).await);
+        assert!(!passwords.verify(secret("nobody's password"), None).await);
+        assert!(!passwords.verify(secret("x"), Some("not a hash".to_owned())).await);
+    }
+
+    /// A client that sends logins and hangs up must not start more work than is allowed at once.
+    #[tokio::test]
+    async fn work_keeps_its_permit_when_the_request_is_gone() {
+        let passwords = Passwords::new(1);
+        let request = tokio::spawn({
+            let passwords = passwords.clone();
+            async move { passwords.hash(Secret::new("x".repeat(16_384))).await }
+        });
+        while passwords.permits.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // The work may already be done on a machine that is faster than this line; then nothing is shown.
+        let is_done = request.is_finished();
+        request.abort();
+        let _ = request.await;
+        assert!(is_done || passwords.permits.available_permits() == 0);
+        let again = passwords.hash(Secret::new("y".to_owned())).await;
+        assert!(again.is_some(), "the permit comes back");
+    }
 }

@@ -1,6 +1,11 @@
 //! Opaque tokens of 256 random bits. The database keeps only their SHA-256: what has that much entropy needs
 //! no slow hash, and a stolen table opens nothing.
+//!
+//! Invariant: no pair outlives a change of its user's password. Whoever issues a pair holds a share lock on the
+//! user's row until the pair is committed; whoever revokes all of them has updated or locked that row before.
+//! So of the two, one sees what the other did.
 
+use deadpool_postgres::Transaction;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
 use sha2::{Digest, Sha256};
@@ -31,13 +36,24 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// A new pair for a user; pairs of anyone that have run out are removed on the way.
-    pub async fn issue(&self, client: &impl GenericClient, user_id: i64) -> Result<Pair, DbError> {
+    /// A new pair for a user whose row `transaction` has locked or made; pairs of anyone that have run out are
+    /// removed on the way.
+    pub async fn issue(
+        &self,
+        transaction: &Transaction<'_>,
+        user_id: i64,
+    ) -> Result<Pair, DbError> {
         let pair = Pair { token: random()?, refresh_token: random()? };
-        client
-            .execute("DELETE FROM integratedb.token_pairs WHERE refresh_expires_at < now()", &[])
+        // A few at a time, and none that others are removing: no login waits for another one's clean-up.
+        transaction
+            .execute(
+                "DELETE FROM integratedb.token_pairs WHERE id IN ( \
+                     SELECT id FROM integratedb.token_pairs WHERE refresh_expires_at < now() \
+                     LIMIT 100 FOR UPDATE SKIP LOCKED)",
+                &[],
+            )
             .await?;
-        client
+        transaction
             .execute(
                 "INSERT INTO integratedb.token_pairs \
                      (user_id, token_hash, token_expires_at, refresh_hash, refresh_expires_at) \
@@ -69,10 +85,18 @@ impl Tokens {
 
     /// Uses up a refresh token, and with it the pair it belongs to. `None` if it is not valid.
     pub async fn redeem(
-        client: &impl GenericClient,
+        transaction: &Transaction<'_>,
         refresh: &Token,
     ) -> Result<Option<i64>, DbError> {
-        let row = client
+        // The user first, as in a change of the password: two that lock in one order never deadlock.
+        transaction
+            .execute(
+                "SELECT FROM integratedb.users u JOIN integratedb.token_pairs p ON p.user_id = u.id \
+                 WHERE p.refresh_hash = $1 FOR SHARE OF u",
+                &[&hash(refresh)],
+            )
+            .await?;
+        let row = transaction
             .query_opt(
                 "DELETE FROM integratedb.token_pairs WHERE refresh_hash = $1 \
                  RETURNING user_id, refresh_expires_at > now()",
@@ -90,9 +114,9 @@ impl Tokens {
         Ok(())
     }
 
-    /// Revokes every pair of a user.
-    pub async fn revoke_all(client: &impl GenericClient, user_id: i64) -> Result<(), DbError> {
-        client
+    /// Revokes every pair of a user whose row `transaction` has locked or changed.
+    pub async fn revoke_all(transaction: &Transaction<'_>, user_id: i64) -> Result<(), DbError> {
+        transaction
             .execute("DELETE FROM integratedb.token_pairs WHERE user_id = $1", &[&user_id])
             .await?;
         Ok(())

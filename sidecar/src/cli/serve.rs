@@ -9,14 +9,18 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::ConfigFile;
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat};
 use crate::{server, telemetry};
 
 /// Shown below the flags.
 pub(super) const HELP: &str = "\
 Every setting can also stand in a TOML file (--config) under its long name with underscores, or in the \
 environment as INTEGRATEDB_NAME; a flag wins over the environment, and that over the file. In the file \
---database is called database_url.
+--database is called database_url, and in the environment INTEGRATEDB_DATABASE_URL.
+
+TLS to the database is asked for in its URL: ?sslmode=require or verify-full verify the certificate and the \
+name, verify-ca the certificate alone, with the system's roots or ?sslrootcert=FILE. Without sslmode, TLS is used \
+where the server offers it, and nothing is verified.
 
 First steps:
   1. as a superuser, in the database:  CREATE EXTENSION integratedb;
@@ -48,6 +52,31 @@ pub(super) struct Flags {
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     database_wait_secs: Option<u64>,
+    /// Seconds after which a statement of the sidecar is given up [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    statement_timeout_secs: Option<u64>,
+    /// Seconds after which a request is given up, whatever it waits for [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_timeout_secs: Option<u64>,
+    /// Seconds for which a token is valid [default: 14400]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_secs: Option<u32>,
+    /// Seconds for which a refresh token is valid [default: 43200]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token_secs: Option<u32>,
+    /// Logins at once for one user name before it has to wait; one a minute comes back, and that of a right
+    /// password at once [default: 10]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_attempts_per_user: Option<u32>,
+    /// The same for one address; behind a proxy all clients have the proxy's [default: 100]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_attempts_per_address: Option<u32>,
     /// The largest request body [default: 4194304]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,7 +89,8 @@ pub(super) struct Flags {
     #[arg(long, value_enum)]
     #[serde(skip_serializing_if = "Option::is_none")]
     log_format: Option<LogFormat>,
-    /// What is logged, as a filter such as `info` or `integratedb_sidecar=debug` [default: info]
+    /// What is logged, as a filter such as `info` or `integratedb_sidecar=debug`; of libraries never more than
+    /// `info`, because they log parameters [default: info]
     #[arg(long, value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<String>,
@@ -68,7 +98,11 @@ pub(super) struct Flags {
 
 pub(super) async fn serve(flags: Flags) -> anyhow::Result<ExitCode> {
     let config = Config::load(flags.file.config.as_deref(), &flags)?;
-    telemetry::start_logging(&config);
+    telemetry::start_logging(&config)?;
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for name in config::unknown_variables(variables) {
+        tracing::warn!(name, "this variable is not a setting, and ignored");
+    }
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("can't listen on {}", config.listen))?;

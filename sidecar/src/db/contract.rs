@@ -14,7 +14,9 @@ use super::pool::Pool;
 
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '750ms'";
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(100);
+/// Before the second attempt; doubled each time, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Runs one statement in a transaction of its own, again while locks are in the way.
 ///
@@ -25,11 +27,13 @@ pub async fn call_contract(
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, DbError> {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
     loop {
         match attempt(pool, statement, parameters).await? {
             Ok(rows) => return Ok(rows),
-            Err(error) if is_passing(&error) && Instant::now() + PAUSE < deadline => {
-                tokio::time::sleep(PAUSE).await;
+            Err(error) if is_passing(&error) && Instant::now() + pause < deadline => {
+                tokio::time::sleep(pause).await;
+                pause = LAST_PAUSE.min(pause * 2);
             }
             Err(error) => return Err(error.into()),
         }

@@ -11,9 +11,15 @@ pub enum DbError {
     /// Somebody else holds a lock for longer than we wait.
     #[error("the contract is locked by a migration that is under way")]
     Busy,
+    /// The URL itself.
+    #[error("the database URL can't be used: {0}")]
+    Unreadable(String),
     /// No connection, or one that broke.
     #[error("the database does not answer: {0}")]
     Unavailable(String),
+    /// A statement ran into `statement_timeout`, or somebody cancelled it.
+    #[error("the database was stopped: {0}")]
+    TooSlow(String),
     /// A fault of ours.
     #[error("unexpected database error: {0}")]
     Unexpected(String),
@@ -59,8 +65,13 @@ impl From<tokio_postgres::Error> for DbError {
             return Self::Unavailable(chain(&error));
         };
         let code = inner.code().code();
-        // Class 08 connection, 57P operator intervention, 53 out of resources.
-        if code.starts_with("08") || code.starts_with("57P") || code.starts_with("53") {
+        if *inner.code() == SqlState::QUERY_CANCELED {
+            return Self::TooSlow(inner.message().to_owned());
+        }
+        // Class 08 connection, 57P operator intervention, 53 out of resources; 25P03 to 25P05 are timeouts
+        // that end the session; 25006 is a standby or a primary that was demoted.
+        let is_gone = ["08", "57P", "53", "25P03", "25P04", "25P05", "25006"];
+        if is_gone.iter().any(|prefix| code.starts_with(prefix)) {
             return Self::Unavailable(inner.message().to_owned());
         }
         if REFUSALS.contains(&code) {

@@ -23,11 +23,10 @@ pub async fn check_extension(client: &Client) -> Result<(), DbError> {
         .await?;
     let role: &str = row.get("role");
     if !row.get::<_, bool>("installed") {
-        return Err(DbError::Unexpected(
+        return Err(DbError::Unexpected(format!(
             "the extension is not installed in this database; as a superuser run: CREATE EXTENSION \
-             integratedb"
-                .to_owned(),
-        ));
+             integratedb; SELECT integratedb.grant_sidecar('{role}')"
+        )));
     }
     if !row.get::<_, bool>("granted") {
         return Err(DbError::Unexpected(format!(
@@ -36,6 +35,26 @@ pub async fn check_extension(client: &Client) -> Result<(), DbError> {
         )));
     }
     Ok(())
+}
+
+/// Errors unless every script of this version has run.
+pub async fn check_migrations(client: &Client) -> Result<(), DbError> {
+    let numbers: Vec<i32> = MIGRATIONS.iter().map(|(number, _)| *number).collect();
+    let row = client
+        .query_one(
+            "SELECT count(*) FROM integratedb.sidecar_migration WHERE number = ANY ($1)",
+            &[&numbers],
+        )
+        .await?;
+    let applied = usize::try_from(row.get::<_, i64>(0)).unwrap_or_default();
+    if applied == numbers.len() {
+        Ok(())
+    } else {
+        Err(DbError::Unexpected(format!(
+            "{applied} of the sidecar's {} migrations have run; restart the sidecar",
+            numbers.len()
+        )))
+    }
 }
 
 /// Brings the sidecar's tables to this version, all or nothing. Returns how many scripts ran.

@@ -1,15 +1,13 @@
 //! Connections to the database, with TLS when the URL's sslmode asks for it.
 
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, NoTls};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DbError;
+use super::tls::Tls;
 use crate::config::Config;
 use crate::secret::Secret;
 
@@ -19,20 +17,24 @@ pub type Pool = deadpool_postgres::Pool;
 /// How long a request waits for a free connection or a new one.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// How long the other end of a connection may say nothing at all, not even that it received something.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// Makes a pool; no connection is opened yet.
 pub fn open(config: &Config) -> Result<Pool, DbError> {
-    let mut settings = parse(&config.database_url)?;
+    let (mut settings, tls) = parse(&config.database_url)?;
     let options = format!(
         "{} -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
         settings.get_options().unwrap_or_default(),
         config.statement_timeout_secs,
     );
     settings.options(options.trim());
-    let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = if settings.get_ssl_mode() == SslMode::Disable {
-        Manager::from_config(settings, NoTls, manager_config)
-    } else {
-        Manager::from_config(settings, tls(), manager_config)
+    // A connection is tried before it is lent out: a restart of the database, or a network that swallows
+    // packets, then costs a new connection instead of a failed request.
+    let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+    let manager = match tls.connector().map_err(unreadable)? {
+        None => Manager::from_config(settings, NoTls, manager_config),
+        Some(connector) => Manager::from_config(settings, connector, manager_config),
     };
     Pool::builder(manager)
         .max_size(config.database_connections.max(1))
@@ -44,24 +46,25 @@ pub fn open(config: &Config) -> Result<Pool, DbError> {
 
 /// Opens one connection outside of any pool, for a command.
 pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
-    let settings = parse(url)?;
-    if settings.get_ssl_mode() == SslMode::Disable {
-        let (client, connection) = settings.connect(NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
-    } else {
-        let (client, connection) = settings.connect(tls()).await?;
-        tokio::spawn(connection);
-        Ok(client)
+    let (settings, tls) = parse(url)?;
+    match tls.connector().map_err(unreadable)? {
+        None => {
+            let (client, connection) = settings.connect(NoTls).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        }
+        Some(connector) => {
+            let (client, connection) = settings.connect(connector).await?;
+            tokio::spawn(connection);
+            Ok(client)
+        }
     }
 }
 
-fn parse(url: &Secret<String>) -> Result<tokio_postgres::Config, DbError> {
-    let mut settings = tokio_postgres::Config::from_str(url.expose_secret())
-        // The error names the mistake but never quotes the URL, which may hold a password.
-        .map_err(|error| {
-            DbError::Unavailable(format!("the database URL can't be read: {error}"))
-        })?;
+fn parse(url: &Secret<String>) -> Result<(tokio_postgres::Config, Tls), DbError> {
+    let (tls, rest) = Tls::take_from(url.expose_secret()).map_err(unreadable)?;
+    let mut settings = tokio_postgres::Config::from_str(&rest).map_err(unreadable)?;
+    settings.ssl_mode(tls.ssl_mode());
     if settings.get_application_name().is_none() {
         settings.application_name("integratedb");
     }
@@ -71,19 +74,16 @@ fn parse(url: &Secret<String>) -> Result<tokio_postgres::Config, DbError> {
         settings.password(password);
     }
     settings.connect_timeout(WAIT);
-    Ok(settings)
+    if settings.get_tcp_user_timeout().is_none() {
+        settings.tcp_user_timeout(SILENCE);
+    }
+    if settings.get_keepalives_idle() > SILENCE {
+        settings.keepalives_idle(SILENCE).keepalives_interval(WAIT).keepalives_retries(3);
+    }
+    Ok((settings, tls))
 }
 
-/// Certificates are always verified, against the system's roots.
-fn tls() -> MakeRustlsConnect {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default protocol versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    MakeRustlsConnect::new(config)
+/// The error names the mistake but never quotes the URL, which may hold a password.
+fn unreadable(error: impl std::fmt::Display) -> DbError {
+    DbError::Unreadable(error.to_string())
 }

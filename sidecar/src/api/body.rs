@@ -1,0 +1,56 @@
+//! The shapes of answers. What is sent and what the OpenAPI document says of it are one type.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::auth::Pair;
+
+/// Every success with a body: `{"data": …}`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Data<T> {
+    pub(super) data: T,
+}
+
+impl<T: Serialize> IntoResponse for Data<T> {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+/// Every error: `detail`, or the fields to blame with their messages.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Errors {
+    #[schema(value_type = Object, example = json!({"detail": "Not Found"}))]
+    pub(super) errors: serde_json::Value,
+}
+
+/// What a login, a renewal and a new user get.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Session {
+    /// The user's id.
+    id: i64,
+    /// For `Authorization: Bearer`.
+    token: String,
+    /// For `/api/v1/auth/renew`, once.
+    refresh_token: String,
+}
+
+impl Session {
+    pub(super) fn new(id: i64, pair: &Pair) -> Self {
+        Self {
+            id,
+            token: pair.token.expose_secret().clone(),
+            refresh_token: pair.refresh_token.expose_secret().clone(),
+        }
+    }
+}
+
+/// The state of the process.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    #[schema(value_type = String)]
+    pub(super) status: &'static str,
+}

@@ -1,0 +1,109 @@
+//! The binary without a database: what it says, and that it stops when it is told to.
+//!
+//! Because these tests are here, cargo builds the binary whenever it builds this package's tests.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nobody listens on this port.
+const NOWHERE: &str = "postgres://x@127.0.0.1:1/x?sslmode=disable";
+
+fn integratedb(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_integratedb"));
+    command.args(arguments).env_remove("INTEGRATEDB_DATABASE_URL").stdin(Stdio::null());
+    command
+}
+
+fn serve() -> Command {
+    integratedb(&["serve", "--listen", "127.0.0.1:0", "--database", NOWHERE])
+}
+
+fn stderr_of(mut command: Command) -> String {
+    let output = command.output().expect("the binary is there");
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn variables_of_others_are_warned_about_and_ignored() {
+    let mut command = serve();
+    // As Kubernetes sets them for a service of this name.
+    command.args(["--database-wait-secs", "0"]).env("INTEGRATEDB_PORT", "tcp://10.0.0.1:4000");
+    let told = stderr_of(command);
+    assert!(told.contains("INTEGRATEDB_PORT") && told.contains("does not answer"), "{told}");
+}
+
+#[test]
+fn a_setting_that_cannot_be_is_named() {
+    for (arguments, named) in [
+        (&["--log", "info,=,x=nonsense"][..], "the setting log"),
+        (&["--config", "/nowhere/integratedb.toml"], "/nowhere/integratedb.toml"),
+        (&["--database", "postgres://h/d?sslmode=maybe"], "sslmode"),
+    ] {
+        let mut command = integratedb(&["serve", "--listen", "127.0.0.1:0"]);
+        command.args(arguments);
+        if !arguments.contains(&"--database") {
+            command.args(["--database", NOWHERE]);
+        }
+        let told = stderr_of(command);
+        assert!(told.contains(named), "{told}");
+    }
+}
+
+#[test]
+fn a_url_that_cannot_be_read_is_not_shown() {
+    for url in ["postgres://u:hunter2@h:port/d", "password='hunter2", "host=h hunter2 user=u"] {
+        let told = stderr_of(integratedb(&["who-uses", "a.b", "--database", url]));
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(told.contains("database URL can't be used"), "{told}");
+    }
+}
+
+#[test]
+fn it_stops_when_told_to_while_it_waits_for_the_database() {
+    let mut server = serve().stderr(Stdio::null()).spawn().expect("the binary is there");
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(server.try_wait().expect("our child").is_none(), "it waits for the database");
+
+    let told = Command::new("kill").arg(server.id().to_string()).status().expect("kill is there");
+    assert!(told.success());
+
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let status = loop {
+        match server.try_wait().expect("our child") {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                let _ = server.kill();
+                panic!("it goes on");
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn help_teaches_every_setting() {
+    let output = integratedb(&["serve", "--help"]).output().expect("the binary is there");
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    for flag in [
+        "--database",
+        "--listen",
+        "--database-connections",
+        "--database-wait-secs",
+        "--statement-timeout-secs",
+        "--request-timeout-secs",
+        "--max-body-bytes",
+        "--token-secs",
+        "--refresh-token-secs",
+        "--login-attempts-per-user",
+        "--login-attempts-per-address",
+        "--drain-secs",
+        "--log-format",
+        "--log",
+        "sslrootcert",
+        "INTEGRATEDB_DATABASE_URL",
+    ] {
+        assert!(help.contains(flag), "{flag}: {help}");
+    }
+}
