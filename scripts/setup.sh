@@ -88,7 +88,7 @@ make_prefix() {
     done
     ln -s "/usr/$share/extension"/* "$PREFIX/$share/extension/"
     ln -s /usr/include/postgresql "$PREFIX/include/postgresql"
-    chmod -R a+rX "$PREFIX"
+    chmod -R a+rX "$RUN/pg"
     printf '%s\n' "$version" >"$PREFIX/version"
 }
 
@@ -126,9 +126,8 @@ command -v cargo >/dev/null || die "a Rust toolchain is needed: cargo is not on 
 choose_postgres
 # shellcheck disable=SC2046 # one word a package
 need_packages $(missing_packages)
+choose_runner
 make_run_dir
-# Its real place: the account that runs Postgres may not be able to follow the link.
-RUN=$(cd "$ROOT/.run" && pwd -P)
 make_prefix
 make_tools "${1:-}"
 mkdir -p "$RUN/clusters"
