@@ -7,6 +7,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::proxy::{CacheId, CacheSettings, Caches, ProxySettings};
 use crate::secret::Secret;
 
 /// The settings of `integratedb serve`.
@@ -42,6 +43,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged, as a tracing filter: `info`, `integratedb_sidecar=debug`.
     pub log: String,
+    /// The proxy, if there is one.
+    pub proxy: ProxySettings,
+    /// The caches it serves, by their ids.
+    pub caches: Caches,
 }
 
 /// How log lines are written.
@@ -71,6 +76,8 @@ impl Default for Config {
             drain_secs: 10,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
+            proxy: ProxySettings::default(),
+            caches: Caches::new(),
         }
     }
 }
@@ -90,6 +97,9 @@ pub enum ConfigError {
     /// The setting `log` is not a filter.
     #[error("the setting log can't be used: {0}")]
     Filter(String),
+    /// The database's URL can't be read.
+    #[error("database_url can't be used: {0}")]
+    Origin(String),
     /// The file named by a flag is not there.
     #[error("there is no configuration file {0}")]
     NoFile(String),
@@ -114,7 +124,17 @@ const NAMES: &[&str] = &[
     "drain_secs",
     "log_format",
     "log",
+    "proxy",
+    "caches",
 ];
+
+/// Of these, what only a file can hold.
+const FILE_ONLY: &[&str] = &["proxy", "caches"];
+
+/// Of the section `proxy`, what the environment may say, as `INTEGRATEDB_PROXY_…`.
+const PROXY_NAMES: &[&str] = &["listen", "default_cache", "workers", "max_clients", "login_secs"];
+
+const PROXY_PREFIX: &str = "INTEGRATEDB_PROXY_";
 
 /// Those of the names of variables that look like a setting and are none; worth a warning, as they may be
 /// misspelt.
@@ -122,7 +142,10 @@ pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
     let is_unknown = |name: &String| {
         name.strip_prefix(PREFIX).is_some_and(|setting| {
             let setting = setting.to_lowercase();
-            setting != "config" && !NAMES.contains(&setting.as_str())
+            let of_proxy = setting.strip_prefix("proxy_").is_some_and(|s| PROXY_NAMES.contains(&s));
+            let is_known =
+                NAMES.contains(&setting.as_str()) && !FILE_ONLY.contains(&setting.as_str());
+            setting != "config" && !of_proxy && !is_known
         })
     };
     let mut unknown: Vec<String> = names.filter(is_unknown).collect();
@@ -141,14 +164,31 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let config: Self = figment
-            .merge(Env::prefixed(PREFIX).only(NAMES))
+            .merge(Env::prefixed(PREFIX).only(NAMES).ignore(FILE_ONLY))
+            .merge(
+                Env::prefixed(PROXY_PREFIX)
+                    .only(PROXY_NAMES)
+                    .map(|name| format!("proxy.{name}").into()),
+            )
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(Box::new)?;
         if config.database_url.expose_secret().is_empty() {
             return Err(ConfigError::NoDatabase);
         }
-        Ok(config)
+        config.with_default_cache()
+    }
+
+    /// A proxy without any cache gets one for the sidecar's own database: the shortest way to a first connection.
+    fn with_default_cache(mut self) -> Result<Self, ConfigError> {
+        if self.proxy.listen.is_some() && self.caches.is_empty() {
+            let origin = crate::proxy::origin_of(self.database_url.expose_secret())
+                .map_err(ConfigError::Origin)?;
+            let id = CacheId::try_from("default".to_owned()).expect("it is a valid id");
+            self.caches.insert(id.clone(), CacheSettings::new(origin));
+            self.proxy.default_cache.get_or_insert(id);
+        }
+        Ok(self)
     }
 }
 
@@ -197,6 +237,21 @@ mod tests {
         let names = ["INTEGRATEDB_LOG", "INTEGRATEDB_CONFIG", "INTEGRATEDB_DRAIN_SEC", "PATH"];
         let unknown = unknown_variables(names.into_iter().map(str::to_owned));
         assert_eq!(unknown, ["INTEGRATEDB_DRAIN_SEC"]);
+    }
+
+    #[test]
+    fn a_proxy_without_caches_gets_one_for_the_database() {
+        let file = std::env::temp_dir().join(format!("integratedb-proxy-{}", std::process::id()));
+        std::fs::write(
+            &file,
+            "database_url = 'postgres://u:secret@h:1/d?sslmode=require'\n[proxy]\nlisten = '127.0.0.1:0'",
+        )
+        .expect("writable");
+        let config = Config::load(Some(&file), &Flags::default()).expect("valid");
+        let (id, cache) = config.caches.first_key_value().expect("there is one");
+        assert_eq!(Some(id), config.proxy.default_cache.as_ref());
+        assert_eq!(cache.origin, "host='h' port='1' sslmode='require'");
+        std::fs::remove_file(file).expect("it was just written");
     }
 
     #[test]

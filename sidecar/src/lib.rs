@@ -8,9 +8,11 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod db;
+pub mod proxy;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
+mod tls;
 
 pub use config::Config;
 pub use server::run;

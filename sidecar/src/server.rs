@@ -3,14 +3,17 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{App, router};
 use crate::config::Config;
 use crate::db::{self, DbError, Pool};
+use crate::proxy::{Proxy, ProxyError};
 use crate::telemetry;
 
 /// Why a server could not start or go on.
@@ -22,13 +25,68 @@ pub enum ServeError {
     /// The listener failed.
     #[error("can't serve: {0}")]
     Listen(#[from] std::io::Error),
+    /// The proxy's configuration can't be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
 }
 
-/// Serves on `listener` until `shutdown` completes; then no new connection is taken, and requests under way
-/// get `config.drain_secs` to finish.
+/// Where a server listens.
+pub struct Listeners {
+    /// For the REST API.
+    pub api: TcpListener,
+    /// For Postgres clients, where there is a proxy.
+    pub proxy: Option<TcpListener>,
+}
+
+/// Serves on `listeners` until `shutdown` completes; then no new connection is taken, and what is under way gets
+/// `config.drain_secs` to finish. Configurations that come from `reloads` replace the proxy's and its caches'
+/// settings; the rest stays as it was at start.
 pub async fn run(
+    listeners: Listeners,
+    config: Config,
+    reloads: mpsc::Receiver<Config>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let drain = Duration::from_secs(config.drain_secs);
+    let proxy = match listeners.proxy {
+        None => None,
+        Some(listener) => {
+            tracing::info!(address = %listener.local_addr()?, "the proxy listens");
+            Some(Proxy::start(listener.into_std()?, &config.proxy, &config.caches)?)
+        }
+    };
+    let stopping = CancellationToken::new();
+    let served = serve(listeners.api, config, proxy.as_ref(), stopping.clone(), async move {
+        shutdown.await;
+        stopping.cancel();
+    });
+    let result = tokio::select! {
+        result = served => result,
+        never = take_reloads(reloads, proxy.as_ref()) => match never {},
+    };
+    if let Some(proxy) = proxy {
+        proxy.stop(drain).await;
+    }
+    result
+}
+
+async fn take_reloads(mut reloads: mpsc::Receiver<Config>, proxy: Option<&Proxy>) -> Infallible {
+    while let Some(config) = reloads.recv().await {
+        match proxy.map(|proxy| proxy.reload(&config.proxy, &config.caches)) {
+            None | Some(Ok(())) => tracing::info!("the configuration was read again"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "the new configuration can't be used; the old one stays")
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+async fn serve(
     listener: TcpListener,
     config: Config,
+    proxy: Option<&Proxy>,
+    stopping: CancellationToken,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let pool = db::open(&config)?;
@@ -41,18 +99,15 @@ pub async fn run(
         }
     }
     let drain = Duration::from_secs(config.drain_secs);
-    let app = App::new(&config, pool.clone());
+    let app = App::new(&config, pool.clone(), proxy.map(|proxy| Arc::clone(proxy.registry())));
     let upkeep = keep_up(app.clone());
     let routes = router(app, &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
 
-    let stopping = CancellationToken::new();
-    let begun = stopping.clone();
     let server = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
             shutdown.await;
             tracing::info!("stopping");
-            begun.cancel();
         });
     let result = tokio::select! {
         result = server => result,

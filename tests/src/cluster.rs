@@ -263,6 +263,11 @@ impl Database {
         )
     }
 
+    /// The URL for a role, at another address than the server's: a proxy's.
+    pub fn url_through(&self, address: std::net::SocketAddr, role: &str, password: &str) -> String {
+        format!("postgres://{role}:{password}@{address}/{}?sslmode=disable", self.name)
+    }
+
     /// A superuser's connection.
     pub async fn connect(&self) -> Result<Client> {
         connect(&self.url()).await

@@ -6,4 +6,4 @@ mod cluster;
 mod sidecar;
 
 pub use cluster::{Cluster, Database};
-pub use sidecar::{Reply, Sidecar};
+pub use sidecar::{Reply, Sidecar, add_caches, cache, cache_id};

@@ -4,17 +4,21 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use integratedb_sidecar::Config;
+use integratedb_sidecar::proxy::{Auth, CacheId, CacheSettings, PoolMode};
 use integratedb_sidecar::secret::Secret;
-use integratedb_sidecar::server::ServeError;
+use integratedb_sidecar::server::{Listeners, ServeError};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// A running sidecar.
 pub struct Sidecar {
     address: SocketAddr,
+    proxy: SocketAddr,
+    config: Config,
+    reload: mpsc::Sender<Config>,
     http: reqwest::Client,
     token: Option<String>,
     stop: Option<oneshot::Sender<()>>,
@@ -47,21 +51,43 @@ impl Sidecar {
         let mut config =
             Config { database_url: Secret::new(database_url.to_owned()), ..Config::default() };
         adjust(&mut config);
+        let proxy_listener = TcpListener::bind("127.0.0.1:0").await?;
+        let proxy = proxy_listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(integratedb_sidecar::run(listener, config, async {
-            let _ = stopped.await;
-        }));
+        let (reload, reloads) = mpsc::channel(1);
+        let listeners = Listeners { api: listener, proxy: Some(proxy_listener) };
+        let server =
+            tokio::spawn(integratedb_sidecar::run(listeners, config.clone(), reloads, async {
+                let _ = stopped.await;
+            }));
         // A proxy from the environment could not reach this address.
         let http = reqwest::Client::builder().no_proxy().build()?;
         // The listener is bound, so a first request waits until the server takes it.
-        let sidecar = Self { address, http, token: None, stop: Some(stop), server: Some(server) };
+        let sidecar = Self {
+            address,
+            proxy,
+            config,
+            reload,
+            http,
+            token: None,
+            stop: Some(stop),
+            server: Some(server),
+        };
         sidecar.get("/health/live").await?;
         Ok(sidecar)
     }
 
     /// Starts a sidecar, creates the first user and acts as that user from here on.
     pub async fn start_as_root(database_url: &str) -> Result<Self> {
-        let mut sidecar = Self::start(database_url).await?;
+        Self::start_as_root_with(database_url, |_| {}).await
+    }
+
+    /// The same, with other settings.
+    pub async fn start_as_root_with(
+        database_url: &str,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
+        let mut sidecar = Self::start_with(database_url, adjust).await?;
         let user = serde_json::json!({"user": {"username": "root", "password": "correct horse"}});
         let reply = sidecar.post("/api/v1/users", user).await?;
         let token = reply.body["data"]["token"].as_str().context("no token")?;
@@ -72,6 +98,17 @@ impl Sidecar {
     /// Uses this token from here on; `None` for no token.
     pub fn set_token(&mut self, token: Option<&str>) {
         self.token = token.map(str::to_owned);
+    }
+
+    /// Where the proxy listens.
+    pub const fn proxy(&self) -> SocketAddr {
+        self.proxy
+    }
+
+    /// Has the configuration read again, after a change.
+    pub async fn reload(&mut self, adjust: impl FnOnce(&mut Config)) -> Result<()> {
+        adjust(&mut self.config);
+        Ok(self.reload.send(self.config.clone()).await?)
     }
 
     /// The URL of a path.
@@ -126,6 +163,39 @@ impl Sidecar {
             None => Ok(()),
         }
     }
+}
+
+/// A cache in front of the server that a URL leads to, as a test's configuration has it: clients log in to the
+/// origin through it, or to the proxy where they are to share connections.
+pub fn cache(server_url: &str, pool_mode: Option<PoolMode>) -> Result<CacheSettings> {
+    let mut cache = CacheSettings::new(
+        integratedb_sidecar::proxy::origin_of(server_url).map_err(anyhow::Error::msg)?,
+    );
+    if let Some(pool_mode) = pool_mode {
+        cache.auth = Auth::Scram;
+        cache.auth_url = Some(Secret::new(server_url.to_owned()));
+        cache.pool_mode = pool_mode;
+    }
+    Ok(cache)
+}
+
+/// Adds the caches that most tests need: `pass`, the default, `session` and `transaction`.
+pub fn add_caches(config: &mut Config, server_url: &str) -> Result<()> {
+    let modes = [
+        ("pass", None),
+        ("session", Some(PoolMode::Session)),
+        ("transaction", Some(PoolMode::Transaction)),
+    ];
+    for (name, mode) in modes {
+        config.caches.insert(cache_id(name), cache(server_url, mode)?);
+    }
+    config.proxy.default_cache = Some(cache_id("pass"));
+    Ok(())
+}
+
+/// The id of a cache.
+pub fn cache_id(name: &str) -> CacheId {
+    CacheId::try_from(name.to_owned()).expect("tests use short names of letters")
 }
 
 impl Reply {

@@ -7,6 +7,7 @@ use super::schema;
 use crate::auth::{LoginLimit, Passwords, Tokens};
 use crate::config::Config;
 use crate::db::Pool;
+use crate::proxy::registry::Registry;
 use crate::telemetry::Metrics;
 
 /// What handlers share.
@@ -20,11 +21,12 @@ struct Shared {
     logins: LoginLimit,
     metrics: Metrics,
     spec_schema: schema::SpecSchema,
+    proxy: Option<Arc<Registry>>,
 }
 
 impl App {
     /// Everything a server needs besides its listener.
-    pub fn new(config: &Config, pool: Pool) -> Self {
+    pub(crate) fn new(config: &Config, pool: Pool, proxy: Option<Arc<Registry>>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Shared {
             pool,
@@ -39,6 +41,7 @@ impl App {
             ),
             metrics: Metrics::new(),
             spec_schema: schema::SpecSchema::new(),
+            proxy,
         }))
     }
 
@@ -65,6 +68,11 @@ impl App {
 
     pub(super) fn spec_schema(&self) -> schema::SpecSchema {
         self.0.spec_schema.clone()
+    }
+
+    /// The proxy's caches, where there is a proxy.
+    pub(super) fn proxy(&self) -> Option<&Registry> {
+        self.0.proxy.as_deref()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

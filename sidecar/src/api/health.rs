@@ -8,6 +8,7 @@ use super::app::App;
 use super::body::{Data, Status};
 use super::error::ApiError;
 use crate::db::{check_extension, check_migrations};
+use crate::proxy;
 
 /// The process runs.
 #[utoipa::path(get, path = "/health/live", tag = "operations",
@@ -41,5 +42,9 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     app.metrics().gauge("integratedb_database_connections_idle", status.available);
     app.metrics().gauge("integratedb_database_connections_max", status.max_size);
     let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], app.metrics().render()).into_response()
+    let mut text = app.metrics().render();
+    if let Some(proxy) = app.proxy() {
+        proxy::metrics::render(proxy, &mut text);
+    }
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

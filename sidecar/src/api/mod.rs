@@ -2,6 +2,7 @@
 
 mod app;
 mod body;
+mod caches;
 mod claims;
 mod error;
 mod extract;

@@ -15,14 +15,14 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
-use super::{claims, health, openapi, schema, sessions, stakeholders, users};
+use super::{caches, claims, health, openapi, schema, sessions, stakeholders, users};
 use crate::config::Config;
 use crate::telemetry;
 
 #[derive(OpenApi)]
 #[openapi(info(
     title = "IntegrateDB",
-    description = "Users, stakeholders and their claims. Every error has one shape: \
+    description = "Users, stakeholders and their claims; caches and their queries. Every error has one shape: \
                    {\"errors\": {\"detail\": …}} or, for a field, {\"errors\": {FIELD: [MESSAGE]}}."
 ))]
 struct Document;
@@ -39,6 +39,9 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(stakeholders::list, stakeholders::create))
         .routes(routes!(stakeholders::show, stakeholders::update, stakeholders::delete))
         .routes(routes!(claims::show, claims::put))
+        .routes(routes!(caches::list))
+        .routes(routes!(caches::show))
+        .routes(routes!(caches::queries))
         .routes(routes!(schema::document))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::ConfigFile;
 use crate::config::{self, Config, LogFormat};
-use crate::{server, telemetry};
+use crate::server::{self, Listeners};
+use crate::telemetry;
 
 /// Shown below the flags.
 pub(super) const HELP: &str = "\
@@ -18,9 +21,12 @@ Every setting can also stand in a TOML file (--config) under its long name with 
 environment as INTEGRATEDB_NAME; a flag wins over the environment, and that over the file. In the file \
 --database is called database_url, and in the environment INTEGRATEDB_DATABASE_URL.
 
-TLS to the database is asked for in its URL: ?sslmode=require or verify-full verify the certificate and the \
-name, verify-ca the certificate alone, with the system's roots or ?sslrootcert=FILE. Without sslmode, TLS is used \
-where the server offers it, and nothing is verified.
+The proxy and its caches are set in the file, in the sections [proxy] and [caches.ID]; SIGHUP reads them again, \
+and certificates too.
+
+TLS to the database is asked for in its URL as with libpq: ?sslmode=verify-full verifies the certificate and the \
+name, verify-ca the certificate alone, with the system's roots or ?sslrootcert=FILE; require verifies only what \
+sslrootcert names. Without sslmode, TLS is used where the server offers it, and nothing is verified.
 
 First steps:
   1. as a superuser, in the database:  CREATE EXTENSION integratedb;
@@ -44,6 +50,9 @@ pub(super) struct Flags {
     #[arg(long, short, value_name = "ADDRESS:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "ProxyFlags::is_empty")]
+    proxy: ProxyFlags,
     /// The most connections held to the database [default: 8]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,6 +105,21 @@ pub(super) struct Flags {
     log: Option<String>,
 }
 
+/// What `serve` takes for the proxy.
+#[derive(Args, Serialize)]
+struct ProxyFlags {
+    /// Where Postgres clients connect to the proxy; without caches in the file, they reach --database's server
+    #[arg(long = "proxy-listen", value_name = "ADDRESS:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+}
+
+impl ProxyFlags {
+    const fn is_empty(&self) -> bool {
+        self.listen.is_none()
+    }
+}
+
 pub(super) async fn serve(flags: Flags) -> anyhow::Result<ExitCode> {
     let config = Config::load(flags.file.config.as_deref(), &flags)?;
     telemetry::start_logging(&config)?;
@@ -103,17 +127,37 @@ pub(super) async fn serve(flags: Flags) -> anyhow::Result<ExitCode> {
     for name in config::unknown_variables(variables) {
         tracing::warn!(name, "this variable is not a setting, and ignored");
     }
-    let listener = tokio::net::TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("can't listen on {}", config.listen))?;
+    let api = listen(config.listen).await?;
+    let proxy = match config.proxy.listen {
+        None => None,
+        Some(address) => Some(listen(address).await?),
+    };
     let mut terminate = signal(SignalKind::terminate()).context("can't watch for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("can't watch for Ctrl-C")?;
-    server::run(listener, config, async move {
+    let mut hangup = signal(SignalKind::hangup()).context("can't watch for SIGHUP")?;
+    let (reload, reloads) = mpsc::channel(1);
+    let watcher = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match Config::load(flags.file.config.as_deref(), &flags) {
+                Ok(config) => drop(reload.send(config).await),
+                Err(error) => {
+                    tracing::error!(%error, "the configuration can't be read again; the old one stays");
+                }
+            }
+        }
+    });
+    let result = server::run(Listeners { api, proxy }, config, reloads, async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
     })
-    .await?;
+    .await;
+    watcher.abort();
+    result?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("can't listen on {address}"))
 }

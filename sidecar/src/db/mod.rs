@@ -4,9 +4,9 @@ mod contract;
 mod error;
 mod migrate;
 mod pool;
-mod tls;
 
 pub use contract::call_contract;
 pub use error::{DbError, Refusal};
 pub use migrate::{check_extension, check_migrations, migrate};
+pub(crate) use pool::open_pool;
 pub use pool::{Pool, connect, open};

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::{Client, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DbError;
-use super::tls::Tls;
 use crate::config::Config;
 use crate::secret::Secret;
+use crate::tls::Tls;
 
 /// The pool of connections.
 pub type Pool = deadpool_postgres::Pool;
@@ -20,24 +21,37 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How long the other end of a connection may say nothing at all, not even that it received something.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Makes a pool; no connection is opened yet.
+/// Makes a pool to the sidecar's database; no connection is opened yet.
 pub fn open(config: &Config) -> Result<Pool, DbError> {
-    let (mut settings, tls) = parse(&config.database_url)?;
+    let timeout = Duration::from_secs(config.statement_timeout_secs);
+    open_pool(&config.database_url, config.database_connections, timeout)
+}
+
+/// Makes a pool of at most `most` connections whose statements are given up after `timeout`; no connection is
+/// opened yet.
+pub(crate) fn open_pool(
+    url: &Secret<String>,
+    most: usize,
+    timeout: Duration,
+) -> Result<Pool, DbError> {
+    let (mut settings, tls) = parse(url)?;
     let options = format!(
         "{} -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
         settings.get_options().unwrap_or_default(),
-        config.statement_timeout_secs,
+        timeout.as_secs(),
     );
     settings.options(options.trim());
     // A connection is tried before it is lent out: a restart of the database, or a network that swallows
     // packets, then costs a new connection instead of a failed request.
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-    let manager = match tls.connector().map_err(unreadable)? {
+    let manager = match tls.client_config().map_err(unreadable)? {
         None => Manager::from_config(settings, NoTls, manager_config),
-        Some(connector) => Manager::from_config(settings, connector, manager_config),
+        Some(config) => {
+            Manager::from_config(settings, MakeRustlsConnect::new(config), manager_config)
+        }
     };
     Pool::builder(manager)
-        .max_size(config.database_connections.max(1))
+        .max_size(most.max(1))
         .runtime(Runtime::Tokio1)
         .timeouts(Timeouts { wait: Some(WAIT), create: Some(WAIT), recycle: Some(WAIT) })
         .build()
@@ -47,14 +61,14 @@ pub fn open(config: &Config) -> Result<Pool, DbError> {
 /// Opens one connection outside of any pool, for a command.
 pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
     let (settings, tls) = parse(url)?;
-    match tls.connector().map_err(unreadable)? {
+    match tls.client_config().map_err(unreadable)? {
         None => {
             let (client, connection) = settings.connect(NoTls).await?;
             tokio::spawn(connection);
             Ok(client)
         }
-        Some(connector) => {
-            let (client, connection) = settings.connect(connector).await?;
+        Some(config) => {
+            let (client, connection) = settings.connect(MakeRustlsConnect::new(config)).await?;
             tokio::spawn(connection);
             Ok(client)
         }

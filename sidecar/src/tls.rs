@@ -1,8 +1,8 @@
 //! `sslmode` and `sslrootcert` of a database URL, and the TLS they ask for.
 //!
-//! As in libpq, with one difference: `require` verifies the server's certificate and name like `verify-full`.
-//! libpq's `require` encrypts to whoever answers, which only looks safe. `prefer`, the default, promises
-//! nothing and therefore verifies nothing: it takes TLS where the server offers it.
+//! As in libpq (PostgreSQL manual, "SSL Support" of libpq): `prefer`, the default, takes TLS where the server
+//! offers it and verifies nothing, `require` encrypts to whoever answers, and verifies the certificate only
+//! where `sslrootcert` names whom to trust; `verify-ca` and `verify-full` always do.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,11 +16,10 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 use tokio_postgres::config::SslMode;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What a URL asks of the connection's encryption.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     mode: Mode,
     /// Whom to trust instead of the system's roots; a PEM file.
     root_file: Option<String>,
@@ -30,15 +29,17 @@ pub(super) struct Tls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Mode {
     Disable,
+    Allow,
     #[default]
     Prefer,
+    Require,
     VerifyCa,
     VerifyFull,
 }
 
 /// Why TLS can't be had as asked.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TlsError {
+pub(crate) enum TlsError {
     /// A mode that libpq does not know.
     #[error("sslmode is disable, allow, prefer, require, verify-ca or verify-full, not {0}")]
     Mode(String),
@@ -53,7 +54,7 @@ pub(super) enum TlsError {
 impl Tls {
     /// Takes the two options out of a URL or key/value string; gives what is left for tokio-postgres, which
     /// knows neither `verify-full` nor `sslrootcert`.
-    pub(super) fn take_from(url: &str) -> Result<(Self, String), TlsError> {
+    pub(crate) fn take_from(url: &str) -> Result<(Self, String), TlsError> {
         let (options, rest) = if url.starts_with("postgres://") || url.starts_with("postgresql://")
         {
             take_from_url(url)
@@ -65,9 +66,11 @@ impl Tls {
             if name == "sslmode" {
                 tls.mode = match value.as_str() {
                     "disable" => Mode::Disable,
-                    "allow" | "prefer" => Mode::Prefer,
+                    "allow" => Mode::Allow,
+                    "prefer" => Mode::Prefer,
+                    "require" => Mode::Require,
                     "verify-ca" => Mode::VerifyCa,
-                    "require" | "verify-full" => Mode::VerifyFull,
+                    "verify-full" => Mode::VerifyFull,
                     _ => return Err(TlsError::Mode(value)),
                 };
             } else if value != "system" && !value.is_empty() {
@@ -78,16 +81,37 @@ impl Tls {
     }
 
     /// The mode as tokio-postgres understands it.
-    pub(super) const fn ssl_mode(&self) -> SslMode {
+    pub(crate) const fn ssl_mode(&self) -> SslMode {
         match self.mode {
             Mode::Disable => SslMode::Disable,
-            Mode::Prefer => SslMode::Prefer,
-            Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+            Mode::Allow | Mode::Prefer => SslMode::Prefer,
+            Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
         }
     }
 
-    /// The connector, or none when no TLS is wanted.
-    pub(super) fn connector(&self) -> Result<Option<MakeRustlsConnect>, TlsError> {
+    /// The options that say the same again.
+    pub(crate) fn options(&self) -> Vec<(&'static str, String)> {
+        let mode = match self.mode {
+            Mode::Disable => "disable",
+            Mode::Allow => "allow",
+            Mode::Prefer => "prefer",
+            Mode::Require => "require",
+            Mode::VerifyCa => "verify-ca",
+            Mode::VerifyFull => "verify-full",
+        };
+        let mode = ("sslmode", mode.to_owned());
+        std::iter::once(mode)
+            .chain(self.root_file.clone().map(|file| ("sslrootcert", file)))
+            .collect()
+    }
+
+    /// Whether a connection without TLS will not do.
+    pub(crate) const fn is_required(&self) -> bool {
+        matches!(self.mode, Mode::Require | Mode::VerifyCa | Mode::VerifyFull)
+    }
+
+    /// What a client says in its handshake, or none when no TLS is wanted.
+    pub(crate) fn client_config(&self) -> Result<Option<ClientConfig>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = || {
             ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -96,8 +120,13 @@ impl Tls {
         };
         let config = match self.mode {
             Mode::Disable => return Ok(None),
-            Mode::Prefer => with_verifier(builder(), Verifier { provider, chain: None }),
-            Mode::VerifyCa => {
+            Mode::Allow | Mode::Prefer => {
+                with_verifier(builder(), Verifier { provider, chain: None })
+            }
+            Mode::Require if self.root_file.is_none() => {
+                with_verifier(builder(), Verifier { provider, chain: None })
+            }
+            Mode::Require | Mode::VerifyCa => {
                 let roots = Arc::new(self.roots()?);
                 let chain =
                     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
@@ -109,7 +138,7 @@ impl Tls {
                 builder().with_root_certificates(self.roots()?).with_no_client_auth()
             }
         };
-        Ok(Some(MakeRustlsConnect::new(config)))
+        Ok(Some(config))
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
@@ -313,7 +342,7 @@ mod tests {
     fn a_root_file_that_is_of_no_use_is_named() {
         let (tls, _) = Tls::take_from("postgres://h/d?sslmode=verify-full&sslrootcert=/nowhere/x")
             .expect("readable");
-        let error = tls.connector().err().expect("no such file");
+        let error = tls.client_config().err().expect("no such file");
         assert!(error.to_string().contains("/nowhere/x"), "{error}");
     }
 
@@ -322,7 +351,7 @@ mod tests {
         for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
             let (tls, _) = Tls::take_from(&format!("host=h sslmode={mode}")).expect("known");
             // A machine without any root certificate can't verify; that is told, not ignored.
-            if let Ok(connector) = tls.connector() {
+            if let Ok(connector) = tls.client_config() {
                 assert_eq!(connector.is_none(), mode == "disable");
             }
         }

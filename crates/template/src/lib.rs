@@ -1,0 +1,26 @@
+//! What the text of a query says, without asking a database.
+//!
+//! [`Shape::of`] reads tokens only. It gives the text's *template*, in which every constant is `?`,
+//! and what the statements do to data and to their session. It takes any bytes, in linear time.
+//!
+//! [`analyze`] parses. It names the tables that are read and written, costs far more, and gives up
+//! on what its parser does not know.
+//!
+//! Neither keeps a constant, so both may be logged and counted by. Neither does I/O or panics.
+
+mod analyze;
+mod effects;
+mod keyword;
+pub mod lexer;
+mod reader;
+mod set;
+mod settings;
+mod shape;
+mod statement;
+mod template;
+
+pub use analyze::{Access, Analysis, TableName, analyze};
+pub use effects::{Class, Effects, Verbs};
+pub use settings::Settings;
+pub use shape::Shape;
+pub use template::MAX_TEMPLATE;

@@ -1,0 +1,276 @@
+//! `/api/v1/caches`: the caches of the proxy, their connections, and the queries they have seen.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use integratedb_template::Access;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::app::App;
+use super::body::Data;
+use super::error::ApiError;
+use super::extract::Authenticated;
+use crate::proxy::cache::Cache;
+use crate::proxy::observe::{Figures, Template};
+use crate::proxy::{Auth, CacheId, PoolMode};
+
+/// A cache as it is configured and used now.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CacheView {
+    #[schema(value_type = String)]
+    id: CacheId,
+    /// Hosts and ports of the origin.
+    origin: String,
+    auth: Auth,
+    pool_mode: PoolMode,
+    /// The most connections of one pool.
+    pool_size: usize,
+    /// Clients whose session uses the cache now.
+    clients: usize,
+    pools: Vec<PoolView>,
+}
+
+/// Connections that clients share.
+#[derive(Serialize, ToSchema)]
+struct PoolView {
+    user: String,
+    database: String,
+    idle: usize,
+    used: usize,
+    /// Clients that wait for a connection.
+    waiting: usize,
+}
+
+/// A template and its figures since the process started.
+#[derive(Serialize, ToSchema)]
+pub(super) struct QueryView {
+    /// The same in every process.
+    id: String,
+    /// The query with `?` in place of its constants.
+    template: String,
+    /// `dql`, `dml`, `ddl` or `other`.
+    class: &'static str,
+    /// The tables it names; null where it could not be parsed, or is not yet.
+    tables: Option<Vec<TableView>>,
+    calls: u64,
+    errors: u64,
+    /// Bytes of all answers.
+    bytes: u64,
+    /// Milliseconds from a query to the end of its answer.
+    mean_ms: f64,
+    /// Estimated from a histogram: at most the bound of the bucket above.
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
+    total_ms: f64,
+    /// Seconds since 1970.
+    last_seen: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct TableView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<String>,
+    name: String,
+    /// `read` or `write`.
+    access: &'static str,
+}
+
+/// Which queries, and in what order.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// What to sort by, the greatest first.
+    #[serde(default)]
+    sort: Sort,
+    /// Only this class: `dql`, `dml`, `ddl` or `other`.
+    class: Option<ClassName>,
+    /// Only templates that name this table, as `name` or `schema.name`.
+    table: Option<String>,
+    /// Only templates that contain this text, in any case.
+    text: Option<String>,
+    /// Only templates run at least so often.
+    #[serde(default)]
+    min_calls: u64,
+    /// At most so many, 100 unless told, 1000 at most.
+    limit: Option<usize>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Sort {
+    #[default]
+    Total,
+    Calls,
+    Errors,
+    Bytes,
+    Mean,
+    P95,
+    Max,
+    LastSeen,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum ClassName {
+    Dql,
+    Dml,
+    Ddl,
+    Other,
+}
+
+impl ClassName {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dql => "dql",
+            Self::Dml => "dml",
+            Self::Ddl => "ddl",
+            Self::Other => "other",
+        }
+    }
+}
+
+fn view(cache: &Cache) -> CacheView {
+    let settings = cache.settings();
+    let pools = cache.figures().into_iter().map(|(user, database, figures)| PoolView {
+        user,
+        database,
+        idle: figures.idle,
+        used: figures.used,
+        waiting: figures.waiting,
+    });
+    CacheView {
+        id: cache.id().clone(),
+        origin: cache.origin().describe(),
+        auth: settings.auth,
+        pool_mode: settings.pool_mode,
+        pool_size: settings.pool_size,
+        clients: cache.clients(),
+        pools: pools.collect(),
+    }
+}
+
+fn find(app: &App, id: &str) -> Result<Arc<Cache>, ApiError> {
+    let id = CacheId::try_from(id.to_owned()).map_err(|_| ApiError::NotFound)?;
+    app.proxy().and_then(|proxy| proxy.cache(&id)).ok_or(ApiError::NotFound)
+}
+
+/// All caches. Without a proxy there is none.
+#[utoipa::path(get, path = "/api/v1/caches", tag = "caches",
+    responses((status = 200, body = Data<Vec<CacheView>>), (status = 401)))]
+pub(super) async fn list(_: Authenticated, State(app): State<App>) -> Data<Vec<CacheView>> {
+    let caches = app.proxy().map(|proxy| proxy.caches()).unwrap_or_default();
+    Data { data: caches.iter().map(|cache| view(cache)).collect() }
+}
+
+/// One cache.
+#[utoipa::path(get, path = "/api/v1/caches/{id}", tag = "caches", params(("id" = String, Path)),
+    responses((status = 200, body = Data<CacheView>), (status = 401), (status = 404)))]
+pub(super) async fn show(
+    _: Authenticated,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Data<CacheView>, ApiError> {
+    Ok(Data { data: view(&*find(&app, &id)?) })
+}
+
+/// The queries that passed through a cache, by template.
+#[utoipa::path(get, path = "/api/v1/caches/{id}/queries", tag = "caches",
+    params(("id" = String, Path), Filter),
+    responses((status = 200, body = Data<Vec<QueryView>>), (status = 400), (status = 401), (status = 404)))]
+pub(super) async fn queries(
+    _: Authenticated,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Data<Vec<QueryView>>, ApiError> {
+    let Query(filter) = filter
+        .map_err(|error| ApiError::BadRequest(format!("Bad Request: {}", error.body_text())))?;
+    let cache = find(&app, &id)?;
+    let templates = cache.queries().all();
+    let mut views: Vec<QueryView> = templates
+        .iter()
+        .map(|template| QueryView::of(template))
+        .filter(|view| filter.takes(view))
+        .collect();
+    views.sort_by(|a, b| {
+        filter.sort.of(b).total_cmp(&filter.sort.of(a)).then_with(|| a.id.cmp(&b.id))
+    });
+    views.truncate(filter.limit.unwrap_or(100).min(1000));
+    Ok(Data { data: views })
+}
+
+impl Filter {
+    fn takes(&self, view: &QueryView) -> bool {
+        let has_table = |wanted: &str| {
+            let (schema, name) =
+                wanted.split_once('.').map_or((None, wanted), |(s, n)| (Some(s), n));
+            view.tables.iter().flatten().any(|table| {
+                table.name == name && (schema.is_none() || table.schema.as_deref() == schema)
+            })
+        };
+        view.calls >= self.min_calls
+            && self.class.is_none_or(|class| view.class == class.as_str())
+            && self.table.as_deref().is_none_or(has_table)
+            && self
+                .text
+                .as_deref()
+                .is_none_or(|text| view.template.to_lowercase().contains(&text.to_lowercase()))
+    }
+}
+
+impl Sort {
+    fn of(self, view: &QueryView) -> f64 {
+        match self {
+            Self::Total => view.total_ms,
+            Self::Calls => view.calls as f64,
+            Self::Errors => view.errors as f64,
+            Self::Bytes => view.bytes as f64,
+            Self::Mean => view.mean_ms,
+            Self::P95 => view.p95_ms,
+            Self::Max => view.max_ms,
+            Self::LastSeen => view.last_seen as f64,
+        }
+    }
+}
+
+impl QueryView {
+    fn of(template: &Template) -> Self {
+        let Figures { calls, errors, bytes, micros, most_micros, .. } = &template.figures;
+        let millis = |micros: u64| micros as f64 / 1000.0;
+        let (calls, total) = (calls.load(Relaxed), millis(micros.load(Relaxed)));
+        let quantile = |part| millis(template.figures.quantile(part));
+        let tables = template.analysis().filter(|analysis| analysis.parsed).map(|analysis| {
+            let tables = analysis.tables.iter().map(|table| TableView {
+                schema: table.schema.clone(),
+                name: table.name.clone(),
+                access: match table.access {
+                    Access::Read => "read",
+                    Access::Write => "write",
+                },
+            });
+            tables.collect()
+        });
+        Self {
+            id: format!("{:016x}", template.id),
+            template: template.text.to_string(),
+            class: template.class().as_str(),
+            tables,
+            calls,
+            errors: errors.load(Relaxed),
+            bytes: bytes.load(Relaxed),
+            mean_ms: if calls == 0 { 0.0 } else { total / calls as f64 },
+            p50_ms: quantile(0.5),
+            p95_ms: quantile(0.95),
+            p99_ms: quantile(0.99),
+            max_ms: millis(most_micros.load(Relaxed)),
+            total_ms: total,
+            last_seen: template.last_seen(),
+        }
+    }
+}

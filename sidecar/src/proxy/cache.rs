@@ -1,0 +1,187 @@
+//! A cache: a named proxy configuration for one origin, with its pools and what it has seen.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::observe::Queries;
+use super::origin::Origin;
+use super::pool::{Figures, Pool, PoolKey};
+use super::settings::{CacheId, CacheSettings, limit};
+use super::statements::Statements;
+use super::verifiers::Verifiers;
+
+/// How long a pool is kept that nobody uses.
+const POOL_KEPT: Duration = Duration::from_secs(300);
+
+/// A cache as it is configured now; a reload that changes it makes a new one.
+pub(crate) struct Cache {
+    id: CacheId,
+    settings: CacheSettings,
+    origin: Arc<Origin>,
+    verifiers: Option<Verifiers>,
+    pools: Mutex<HashMap<PoolKey, Arc<Pool>>>,
+    /// The right to have one connection open to the origin.
+    slots: Arc<Semaphore>,
+    statements: Statements,
+    queries: Arc<Queries>,
+    schema_age: AtomicU64,
+    clients: AtomicUsize,
+    retired: AtomicBool,
+}
+
+/// The right to have a connection open.
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Cache {
+    /// Errors say which setting is wrong, and how.
+    pub(crate) fn new(
+        id: CacheId,
+        settings: CacheSettings,
+        queries: Option<Arc<Queries>>,
+    ) -> Result<Self, String> {
+        settings.check()?;
+        let origin = Origin::read(&settings.origin, Duration::from_secs(settings.connect_secs))?;
+        let verifiers = match &settings.auth_url {
+            Some(url) if settings.auth == super::settings::Auth::Scram => {
+                Some(Verifiers::new(url, &settings.auth_query)?)
+            }
+            _ => None,
+        };
+        let most = match settings.max_origin_connections {
+            0 => Semaphore::MAX_PERMITS,
+            most => most,
+        };
+        Ok(Self {
+            id,
+            origin: Arc::new(origin),
+            verifiers,
+            pools: Mutex::default(),
+            slots: Arc::new(Semaphore::new(most)),
+            statements: Statements::default(),
+            queries: queries.unwrap_or_else(|| Arc::new(Queries::new(settings.max_templates))),
+            schema_age: AtomicU64::new(0),
+            clients: AtomicUsize::new(0),
+            retired: AtomicBool::new(false),
+            settings,
+        })
+    }
+
+    pub(crate) const fn id(&self) -> &CacheId {
+        &self.id
+    }
+
+    pub(crate) const fn settings(&self) -> &CacheSettings {
+        &self.settings
+    }
+
+    pub(crate) const fn origin(&self) -> &Arc<Origin> {
+        &self.origin
+    }
+
+    pub(crate) const fn verifiers(&self) -> Option<&Verifiers> {
+        self.verifiers.as_ref()
+    }
+
+    pub(crate) const fn statements(&self) -> &Statements {
+        &self.statements
+    }
+
+    pub(crate) const fn queries(&self) -> &Arc<Queries> {
+        &self.queries
+    }
+
+    /// How many sessions use it.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Counts a session that begins to use it, or ends.
+    pub(crate) fn enter(&self) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// How often the schema has changed, as far as is known. A statement that a client prepares after a change
+    /// must not meet a plan from before it.
+    pub(crate) fn schema_age(&self) -> u64 {
+        self.schema_age.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn schema_changed(&self) {
+        self.schema_age.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PoolKey, Arc<Pool>>> {
+        self.pools.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The pool of a key.
+    pub(crate) fn pool(&self, key: &PoolKey) -> Arc<Pool> {
+        let mut pools = self.lock();
+        if let Some(pool) = pools.get(key) {
+            return Arc::clone(pool);
+        }
+        let pool = Arc::new(Pool::new(key.clone(), self.settings.pool_size));
+        pools.insert(key.clone(), Arc::clone(&pool));
+        pool
+    }
+
+    /// The right to open a connection, for a pool or for a client alone. Where all are taken, another pool's
+    /// idle connection gives way.
+    pub(crate) async fn slot(&self, asking: Option<&Pool>) -> Slot {
+        if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
+            return Slot { _permit: permit };
+        }
+        for pool in self.all_pools() {
+            if asking.is_none_or(|asking| pool.key() != asking.key()) && pool.give_way() {
+                break;
+            }
+        }
+        let permit = Arc::clone(&self.slots).acquire_owned().await.expect("it is never closed");
+        Slot { _permit: permit }
+    }
+
+    fn all_pools(&self) -> Vec<Arc<Pool>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Closes what nobody has used for too long.
+    pub(crate) fn sweep(&self) {
+        if let Some(after) = limit(self.settings.origin_idle_secs) {
+            self.all_pools().iter().for_each(|pool| pool.close_idle(Some(after)));
+        }
+        self.queries.sweep();
+        // Who holds a pool may be about to use it.
+        self.lock().retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_unused(POOL_KEPT));
+    }
+
+    /// It is configured otherwise from now on: connections close as they become free.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.all_pools().iter().for_each(|pool| pool.close_idle(None));
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    /// Figures of each pool: user, database and how many connections do what.
+    pub(crate) fn figures(&self) -> Vec<(String, String, Figures)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let pools = self.all_pools();
+        let figures = pools.iter().map(|pool| {
+            let key = pool.key();
+            (text(&key.user), text(&key.database), pool.figures())
+        });
+        figures.collect()
+    }
+}

@@ -1,0 +1,364 @@
+//! Which answers a connection to the origin still owes, in their order (PostgreSQL manual, "Message Flow").
+//!
+//! The proxy needs to know when a transaction is over, which query an answer belongs to, and where answers of its
+//! own have to go. So each message that a client or the proxy sends is noted here as what it will be answered
+//! with. After an error the origin skips everything up to the next Sync, and so does this.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use integratedb_wire::tag::backend as tag;
+
+use super::observe::Seen;
+use super::statements::Statement;
+
+/// A query under way, for its figures.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) seen: Option<Arc<Seen>>,
+    pub(crate) started: Instant,
+}
+
+/// What a name stood for before a message that may fail.
+#[derive(Debug)]
+pub(crate) struct Undo {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) before: Option<Arc<Statement>>,
+}
+
+/// What one message will be answered with.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    /// Query or FunctionCall: anything, up to ReadyForQuery.
+    Query(Watch),
+    /// The same, of a text that deallocates the statement with this name.
+    Deallocate(Watch, Box<[u8]>),
+    /// ReadyForQuery
+    Sync,
+    /// ParseComplete. If it never comes, the name means again what it meant.
+    Parse(Option<Undo>),
+    /// BindComplete
+    Bind,
+    /// RowDescription or NoData, after ParameterDescription where it is of a statement.
+    Describe,
+    /// Rows, and CommandComplete, PortalSuspended or EmptyQueryResponse.
+    Execute(Watch),
+    /// CloseComplete. If it never comes, the name means again what it meant.
+    Close(Option<Undo>),
+    /// ParseComplete of the proxy's own, which the client must not see. If it never comes, the statement is not
+    /// prepared.
+    OwnParse(Option<Arc<Statement>>),
+    /// CloseComplete of the proxy's own, of the statement with this id. If it never comes, it is still there.
+    OwnClose(u64),
+    /// No answer: the client has ended the data of a COPY.
+    CopyEnd,
+    /// The origin will not answer; this is what the client gets in its turn.
+    Say(Box<[u8]>, Option<Undo>),
+    /// An error, which the client gets as this.
+    Fail(Box<[u8]>),
+}
+
+/// What is to be done with a message of the origin.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// The client gets it.
+    Pass,
+    /// The client gets it; what was expected is now complete.
+    Done(Expect),
+    /// The client gets it; a query is complete, and nothing is open before the next message.
+    Ready,
+    /// It is the proxy's own.
+    Swallow,
+    /// An error: the client gets it, and these were dropped, the last first.
+    Failed(Vec<Expect>),
+    /// An error: the client gets this instead, and these were dropped, the last first.
+    Replace(Box<[u8]>, Vec<Expect>),
+    /// It does not fit what was sent; from here on, answers can't be told apart.
+    Unexpected,
+}
+
+/// The answers still owed.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    queue: VecDeque<Expect>,
+    /// After an error, until the client's next Sync: nothing is answered.
+    skipping: bool,
+    /// The origin waits for data of a COPY, and the client has not ended it.
+    copying_in: bool,
+}
+
+impl Flow {
+    /// Whether nothing is owed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && !self.skipping
+    }
+
+    /// Whether the origin skips messages now.
+    pub(crate) const fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Notes a message, unless the origin skips it.
+    pub(crate) fn push(&mut self, expect: Expect) {
+        if !self.skipping {
+            self.queue.push_back(expect);
+        }
+    }
+
+    pub(crate) fn push_sync(&mut self) {
+        // While the origin takes data in, it ignores Sync (PostgreSQL manual, "COPY Operations").
+        if !self.copying_in {
+            self.skipping = false;
+            self.queue.push_back(Expect::Sync);
+        }
+    }
+
+    /// The client has sent CopyDone or CopyFail.
+    pub(crate) fn push_copy_end(&mut self) {
+        if self.copying_in {
+            self.copying_in = false;
+        } else {
+            self.push(Expect::CopyEnd);
+        }
+    }
+
+    /// The query that is running, or waits to.
+    pub(crate) fn running(&self) -> Option<&Watch> {
+        self.queue.iter().find_map(|expect| match expect {
+            Expect::Query(watch) | Expect::Deallocate(watch, _) | Expect::Execute(watch) => {
+                Some(watch)
+            }
+            _ => None,
+        })
+    }
+
+    /// What the client gets now because it is its turn.
+    pub(crate) fn next_own(&mut self) -> Option<Box<[u8]>> {
+        while let Some(Expect::CopyEnd) = self.queue.front() {
+            self.queue.pop_front();
+        }
+        match self.queue.pop_front() {
+            Some(Expect::Say(bytes, _)) => Some(bytes),
+            Some(other) => {
+                self.queue.push_front(other);
+                None
+            }
+            None => None,
+        }
+    }
+
+    /// Takes a message of the origin by its type. Those that come unasked are not to be given here: notices,
+    /// notifications, parameters.
+    pub(crate) fn answer(&mut self, tag: u8) -> Answered {
+        match tag {
+            tag::READY => return self.ready(),
+            tag::ERROR => return self.fail(),
+            tag::COPY_IN => {
+                self.begin_copy_in();
+                return Answered::Pass;
+            }
+            _ => {}
+        }
+        let Some(front) = self.queue.front() else { return Answered::Unexpected };
+        let is_complete = match (front, tag) {
+            (Expect::Query(_) | Expect::Deallocate(..), _) => false,
+            (Expect::Parse(_), tag::PARSE_COMPLETE)
+            | (Expect::Bind, tag::BIND_COMPLETE)
+            | (Expect::Close(_), tag::CLOSE_COMPLETE)
+            | (Expect::Describe, tag::ROW_DESCRIPTION | tag::NO_DATA)
+            | (
+                Expect::Execute(_),
+                tag::COMMAND_COMPLETE | tag::PORTAL_SUSPENDED | tag::EMPTY_QUERY,
+            ) => true,
+            (Expect::Describe, tag::PARAMETER_DESCRIPTION)
+            | (
+                Expect::Execute(_),
+                tag::DATA_ROW | tag::COPY_OUT | tag::COPY_DATA | tag::COPY_DONE,
+            ) => false,
+            (Expect::OwnParse(_), tag::PARSE_COMPLETE)
+            | (Expect::OwnClose(_), tag::CLOSE_COMPLETE) => {
+                self.queue.pop_front();
+                return Answered::Swallow;
+            }
+            _ => return Answered::Unexpected,
+        };
+        match is_complete {
+            true => self.queue.pop_front().map_or(Answered::Unexpected, Answered::Done),
+            false => Answered::Pass,
+        }
+    }
+
+    fn ready(&mut self) -> Answered {
+        self.copying_in = false;
+        while let Some(front) = self.queue.pop_front() {
+            match front {
+                Expect::Query(_) | Expect::Deallocate(..) => return Answered::Done(front),
+                Expect::Sync => return Answered::Ready,
+                _ => {}
+            }
+        }
+        Answered::Unexpected
+    }
+
+    fn fail(&mut self) -> Answered {
+        self.copying_in = false;
+        match self.queue.front() {
+            // Either says ReadyForQuery next; and without anything owed, the origin is about to close.
+            None | Some(Expect::Query(_) | Expect::Deallocate(..) | Expect::Sync) => {
+                return Answered::Failed(Vec::new());
+            }
+            Some(_) => {}
+        }
+        let is_sync = |expect: &Expect| matches!(expect, Expect::Sync);
+        let keep_from = self.queue.iter().position(is_sync);
+        self.skipping = keep_from.is_none();
+        let mut dropped: Vec<Expect> =
+            self.queue.drain(..keep_from.unwrap_or(self.queue.len())).collect();
+        let replacement = match dropped.first_mut() {
+            Some(Expect::Fail(bytes)) => Some(std::mem::take(bytes)),
+            _ => None,
+        };
+        dropped.reverse();
+        match replacement {
+            Some(bytes) => Answered::Replace(bytes, dropped),
+            None => Answered::Failed(dropped),
+        }
+    }
+
+    /// Drops the Syncs that the origin has ignored, because a COPY was taking data when they came.
+    fn begin_copy_in(&mut self) {
+        let mut at = 1;
+        while let Some(expect) = self.queue.get(at) {
+            match expect {
+                Expect::Sync => drop(self.queue.remove(at)),
+                Expect::CopyEnd => {
+                    self.queue.remove(at);
+                    return;
+                }
+                _ => at += 1,
+            }
+        }
+        self.copying_in = true;
+    }
+
+    /// Gives memory back that a long pipeline took.
+    pub(crate) fn shrink(&mut self) {
+        if self.queue.is_empty() && self.queue.capacity() > 16 {
+            self.queue = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch() -> Watch {
+        Watch { seen: None, started: Instant::now() }
+    }
+
+    fn flow(expects: impl IntoIterator<Item = Expect>) -> Flow {
+        let mut flow = Flow::default();
+        for expect in expects {
+            match expect {
+                Expect::Sync => flow.push_sync(),
+                Expect::CopyEnd => flow.push_copy_end(),
+                other => flow.push(other),
+            }
+        }
+        flow
+    }
+
+    #[test]
+    fn a_batch_is_answered_in_order() {
+        let mut flow = flow([
+            Expect::Parse(None),
+            Expect::Bind,
+            Expect::Describe,
+            Expect::Execute(watch()),
+            Expect::Sync,
+        ]);
+        for (tag, is_done) in [
+            (tag::PARSE_COMPLETE, true),
+            (tag::BIND_COMPLETE, true),
+            (tag::ROW_DESCRIPTION, true),
+            (tag::DATA_ROW, false),
+            (tag::COMMAND_COMPLETE, true),
+        ] {
+            assert_eq!(matches!(flow.answer(tag), Answered::Done(_)), is_done);
+        }
+        assert!(!flow.is_empty());
+        assert!(matches!(flow.answer(tag::READY), Answered::Ready));
+        assert!(flow.is_empty());
+    }
+
+    #[test]
+    fn an_error_drops_what_follows_up_to_the_sync() {
+        let mut flow = flow([
+            Expect::Parse(None),
+            Expect::Bind,
+            Expect::Sync,
+            Expect::Parse(None),
+            Expect::Sync,
+        ]);
+        assert!(matches!(flow.answer(tag::ERROR), Answered::Failed(dropped) if dropped.len() == 2));
+        assert!(matches!(flow.answer(tag::READY), Answered::Ready));
+        assert!(matches!(flow.answer(tag::PARSE_COMPLETE), Answered::Done(Expect::Parse(_))));
+    }
+
+    #[test]
+    fn after_an_error_nothing_counts_until_a_sync() {
+        let mut flow = flow([Expect::Parse(None)]);
+        assert!(matches!(flow.answer(tag::ERROR), Answered::Failed(_)));
+        assert!(flow.is_skipping() && !flow.is_empty());
+        flow.push(Expect::Bind);
+        flow.push(Expect::Query(watch()));
+        flow.push_sync();
+        assert!(matches!(flow.answer(tag::READY), Answered::Ready));
+        assert!(flow.is_empty());
+    }
+
+    #[test]
+    fn what_the_proxy_says_itself_comes_in_its_turn() {
+        let mut flow = flow([Expect::Bind, Expect::Say(Box::new([1]), None), Expect::Sync]);
+        assert_eq!(flow.next_own(), None);
+        flow.answer(tag::BIND_COMPLETE);
+        assert_eq!(flow.next_own().as_deref(), Some(&[1][..]));
+        assert_eq!(flow.next_own(), None);
+    }
+
+    #[test]
+    fn an_error_that_stands_for_another_is_replaced() {
+        let mut flow = flow([Expect::Fail(Box::new([7])), Expect::Bind, Expect::Sync]);
+        assert!(matches!(flow.answer(tag::ERROR), Answered::Replace(bytes, _) if *bytes == [7]));
+    }
+
+    #[test]
+    fn a_sync_that_came_while_data_was_taken_in_is_not_answered() {
+        // As libpq sends a COPY in the extended protocol.
+        let mut flow = flow([Expect::Execute(watch()), Expect::Sync]);
+        assert!(matches!(flow.answer(tag::COPY_IN), Answered::Pass));
+        flow.push_copy_end();
+        flow.push_sync();
+        assert!(matches!(flow.answer(tag::COMMAND_COMPLETE), Answered::Done(_)));
+        assert!(matches!(flow.answer(tag::READY), Answered::Ready));
+        assert!(flow.is_empty());
+    }
+
+    #[test]
+    fn a_whole_copy_may_be_sent_before_the_origin_asks_for_it() {
+        let mut flow = flow([Expect::Query(watch()), Expect::CopyEnd, Expect::Query(watch())]);
+        assert!(matches!(flow.answer(tag::COPY_IN), Answered::Pass));
+        assert!(matches!(flow.answer(tag::COMMAND_COMPLETE), Answered::Pass));
+        assert!(matches!(flow.answer(tag::READY), Answered::Done(Expect::Query(_))));
+        assert!(matches!(flow.answer(tag::READY), Answered::Done(Expect::Query(_))));
+        assert!(flow.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_to() {
+        assert!(matches!(Flow::default().answer(tag::DATA_ROW), Answered::Unexpected));
+        assert!(matches!(flow([Expect::Bind]).answer(tag::DATA_ROW), Answered::Unexpected));
+    }
+}

@@ -1,0 +1,41 @@
+//! The proxy: a Postgres that is not there.
+//!
+//! Clients connect to it as to a server, and each picks a cache: a named configuration for one origin. Everything
+//! passes unchanged. Connections to the origin are the client's own, or come from a pool that clients share.
+//!
+//! - `server` accepts and hands out, `login` takes a connection to its `session`.
+//! - `session` passes messages; `flow` knows which answers are owed, `statements` and `session::state` make what a
+//!   client has prepared and set outlive the connection it did that on.
+//! - `registry` holds the `cache`s; each has `pool`s of `backend`s, which are connections to its `origin`.
+//! - `scram`, `verifiers`, `tls` and `endpoint` are about who is who; `cancel` about stopping the right query.
+//! - `observe` counts by template; `settings` is what can be configured; `report` how Postgres tells of errors.
+
+mod backend;
+mod buffer;
+pub(crate) mod cache;
+mod cancel;
+mod endpoint;
+mod flow;
+mod login;
+pub(crate) mod metrics;
+pub(crate) mod observe;
+mod origin;
+mod params;
+mod pool;
+mod random;
+pub(crate) mod registry;
+mod report;
+mod scram;
+mod server;
+mod session;
+mod settings;
+mod startup;
+mod statements;
+mod stream;
+mod tls;
+mod verifiers;
+
+pub use origin::of_database as origin_of;
+pub use registry::ProxyError;
+pub use server::Proxy;
+pub use settings::{Auth, CacheId, CacheSettings, Caches, PoolMode, ProxySettings, TlsSettings};

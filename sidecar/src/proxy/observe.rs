@@ -1,0 +1,336 @@
+//! What passes through a cache, by template: how often, how long, how much, and whether it failed.
+//!
+//! A text is looked into once: its hash leads to what is known of it from then on. Hashes are keyed and of 128
+//! bits, so that no two texts share one by chance or intent; the text itself is not kept, only its template, in
+//! which `?` stands for every constant. Parsing, which is slow, happens on a thread of its own.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use integratedb_template::{Analysis, Class, Effects, Shape};
+use siphasher::sip128::SipHasher13;
+
+use super::random;
+
+/// Upper bounds of the latency histogram's buckets, in microseconds; one more bucket is for what is above.
+pub(crate) const BOUNDS: [u64; 18] = [
+    25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 10_000_000, 60_000_000,
+];
+
+/// Texts that are remembered by their hash, at most twice as many.
+const REMEMBERED: usize = 20_000;
+
+/// Texts that wait to be parsed; beyond, one more is parsed when it is seen next.
+const WAITING: usize = 256;
+
+/// What a text was found to be.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) template: Arc<Template>,
+    pub(crate) class: Class,
+    pub(crate) effects: Effects,
+    pub(crate) settings: integratedb_template::Settings,
+}
+
+/// A query with its constants replaced, and its figures.
+#[derive(Debug)]
+pub(crate) struct Template {
+    /// Stands for it in REST and metrics; the same in every process.
+    pub(crate) id: u64,
+    pub(crate) text: Box<str>,
+    class: Class,
+    analysis: OnceLock<Analysis>,
+    pub(crate) figures: Figures,
+    /// Seconds since 1970.
+    last_seen: AtomicU64,
+    /// The calls there were when it was last looked at.
+    known_calls: AtomicU64,
+}
+
+/// Counts and sums.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) calls: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) micros: AtomicU64,
+    pub(crate) most_micros: AtomicU64,
+    pub(crate) buckets: [AtomicU64; BOUNDS.len() + 1],
+}
+
+impl Figures {
+    /// Notes one run: how long it took, the bytes of its answer, and whether that was an error.
+    pub(crate) fn note(&self, took: Duration, bytes: u64, failed: bool) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.calls.fetch_add(1, Relaxed);
+        self.errors.fetch_add(u64::from(failed), Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.micros.fetch_add(micros, Relaxed);
+        if micros > self.most_micros.load(Relaxed) {
+            self.most_micros.fetch_max(micros, Relaxed);
+        }
+        self.buckets[BOUNDS.partition_point(|bound| *bound < micros)].fetch_add(1, Relaxed);
+    }
+
+    fn add(&self, other: &Self) {
+        let move_over = |to: &AtomicU64, from: &AtomicU64| {
+            to.fetch_add(from.load(Relaxed), Relaxed);
+        };
+        move_over(&self.calls, &other.calls);
+        move_over(&self.errors, &other.errors);
+        move_over(&self.bytes, &other.bytes);
+        move_over(&self.micros, &other.micros);
+        self.most_micros.fetch_max(other.most_micros.load(Relaxed), Relaxed);
+        self.buckets.iter().zip(&other.buckets).for_each(|(to, from)| move_over(to, from));
+    }
+
+    /// The time within which this part of the runs was done, in microseconds: the bound of the bucket that it
+    /// falls into, or the longest time seen where that is less.
+    pub(crate) fn quantile(&self, part: f64) -> u64 {
+        let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).collect();
+        let wanted = (counts.iter().sum::<u64>() as f64 * part).ceil() as u64;
+        let mut sum = 0;
+        let most = self.most_micros.load(Relaxed);
+        for (count, bound) in counts.iter().zip(BOUNDS) {
+            sum += count;
+            if sum >= wanted {
+                return bound.min(most);
+            }
+        }
+        most
+    }
+}
+
+impl Template {
+    fn new(text: &str, class: Class) -> Self {
+        let id = u128::from(SipHasher13::new().hash(text.as_bytes())) as u64;
+        Self {
+            id,
+            text: text.into(),
+            class,
+            analysis: OnceLock::new(),
+            figures: Figures::default(),
+            last_seen: AtomicU64::new(now()),
+            known_calls: AtomicU64::new(0),
+        }
+    }
+
+    /// What the parser found; `None` until it has looked.
+    pub(crate) fn analysis(&self) -> Option<&Analysis> {
+        self.analysis.get()
+    }
+
+    /// What it does, as well as is known by now.
+    pub(crate) fn class(&self) -> Class {
+        self.analysis.get().filter(|analysis| analysis.parsed).map_or(self.class, |a| a.class)
+    }
+
+    /// When it was last used, in seconds since 1970; at most a moment before [`Queries::sweep`].
+    pub(crate) fn last_seen(&self) -> u64 {
+        self.last_seen.load(Relaxed)
+    }
+}
+
+impl Seen {
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Arc<Self> {
+        Queries::new(1).see(b"SELECT 1")
+    }
+}
+
+/// The templates of one cache.
+pub(crate) struct Queries {
+    key: [u8; 16],
+    memory: Mutex<Memory>,
+    templates: Mutex<HashMap<Box<str>, Arc<Template>>>,
+    most: usize,
+    /// What was seen in templates that had to go, and in texts too long to look into.
+    others: Arc<Seen>,
+    parser: SyncSender<(Arc<Template>, String)>,
+}
+
+/// Two generations: when the younger is full it becomes the older, and the older is forgotten.
+#[derive(Default)]
+struct Memory {
+    young: HashMap<u128, Arc<Seen>>,
+    old: HashMap<u128, Arc<Seen>>,
+}
+
+impl Queries {
+    /// Keeps the figures of at most `most` templates.
+    pub(crate) fn new(most: usize) -> Self {
+        let (parser, texts) = sync_channel::<(Arc<Template>, String)>(WAITING);
+        // Ends when the sender is gone.
+        std::thread::Builder::new()
+            .name("parser".to_owned())
+            .spawn(move || {
+                for (template, text) in texts {
+                    template.analysis.get_or_init(|| integratedb_template::analyze(&text));
+                }
+            })
+            .expect("a thread can be started");
+        let others = Seen {
+            template: Arc::new(Template::new("(others)", Class::Other)),
+            class: Class::Other,
+            effects: Effects::default(),
+            settings: integratedb_template::Settings::default(),
+        };
+        Self {
+            key: random::bytes(),
+            memory: Mutex::default(),
+            templates: Mutex::default(),
+            most: most.max(1),
+            others: Arc::new(others),
+            parser,
+        }
+    }
+
+    /// What is known of a text that is too long to look into.
+    pub(crate) const fn others(&self) -> &Arc<Seen> {
+        &self.others
+    }
+
+    /// What is known of a text; found out now if it is new.
+    pub(crate) fn see(&self, text: &[u8]) -> Arc<Seen> {
+        let hash = u128::from(SipHasher13::new_with_key(&self.key).hash(text));
+        let mut memory = lock(&self.memory);
+        if let Some(seen) = memory.young.get(&hash) {
+            return Arc::clone(seen);
+        }
+        let seen = memory.old.remove(&hash);
+        drop(memory);
+        let seen = seen.unwrap_or_else(|| Arc::new(self.look_into(text)));
+        let mut memory = lock(&self.memory);
+        if memory.young.len() >= REMEMBERED {
+            memory.old = std::mem::take(&mut memory.young);
+        }
+        memory.young.insert(hash, Arc::clone(&seen));
+        seen
+    }
+
+    fn look_into(&self, text: &[u8]) -> Seen {
+        let shape = Shape::of(text);
+        let template = self.template(&shape);
+        template.last_seen.store(now(), Relaxed);
+        if template.analysis.get().is_none() {
+            // When too many wait, the next text of this template is parsed.
+            let _ = self
+                .parser
+                .try_send((Arc::clone(&template), String::from_utf8_lossy(text).into_owned()));
+        }
+        Seen { template, class: shape.class, effects: shape.effects, settings: shape.settings }
+    }
+
+    fn template(&self, shape: &Shape) -> Arc<Template> {
+        let mut templates = lock(&self.templates);
+        if let Some(template) = templates.get(shape.template.as_str()) {
+            return Arc::clone(template);
+        }
+        if templates.len() >= self.most {
+            self.forget_oldest(&mut templates);
+        }
+        let template = Arc::new(Template::new(&shape.template, shape.class));
+        templates.insert(template.text.clone(), Arc::clone(&template));
+        template
+    }
+
+    /// Makes room: an eighth of the templates, those not met for longest, are counted with the others.
+    fn forget_oldest(&self, templates: &mut HashMap<Box<str>, Arc<Template>>) {
+        let mut ages: Vec<u64> = templates.values().map(|template| template.last_seen()).collect();
+        ages.sort_unstable();
+        let limit = ages[ages.len() / 8];
+        let mut room = (ages.len() / 8).max(1);
+        templates.retain(|_, template| {
+            let goes = room > 0 && template.last_seen() <= limit;
+            if goes {
+                room -= 1;
+                self.others.template.figures.add(&template.figures);
+            }
+            !goes
+        });
+        // What leads to templates that are gone.
+        *lock(&self.memory) = Memory::default();
+    }
+
+    /// Notes which templates were used since the last time.
+    pub(crate) fn sweep(&self) {
+        let now = now();
+        for template in lock(&self.templates).values() {
+            let calls = template.figures.calls.load(Relaxed);
+            if template.known_calls.swap(calls, Relaxed) != calls {
+                template.last_seen.store(now, Relaxed);
+            }
+        }
+    }
+
+    /// All templates, and the others together where there are some.
+    pub(crate) fn all(&self) -> Vec<Arc<Template>> {
+        let mut all: Vec<_> = lock(&self.templates).values().cloned().collect();
+        if self.others.template.figures.calls.load(Relaxed) > 0 {
+            all.push(Arc::clone(&self.others.template));
+        }
+        all
+    }
+}
+
+/// Notes that a query is done.
+pub(crate) fn note(watch: &super::flow::Watch, now: Instant, bytes: u64, failed: bool) {
+    if let Some(seen) = &watch.seen {
+        seen.template.figures.note(now.saturating_duration_since(watch.started), bytes, failed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_differ_in_constants_count_together() {
+        let queries = Queries::new(10);
+        let a = queries.see(b"SELECT * FROM t WHERE id = 1");
+        let b = queries.see(b"select * from t where id = 'secret'");
+        assert!(Arc::ptr_eq(&a.template, &b.template));
+        a.template.figures.note(Duration::from_micros(30), 5, false);
+        b.template.figures.note(Duration::from_micros(3000), 5, true);
+        let figures = &queries.all()[0].figures;
+        assert_eq!((figures.calls.load(Relaxed), figures.errors.load(Relaxed)), (2, 1));
+        assert_eq!((figures.quantile(0.5), figures.quantile(0.99)), (50, 3000));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_counts_are_kept() {
+        let queries = Queries::new(16);
+        for i in 0..200 {
+            let seen = queries.see(format!("SELECT a{i}").as_bytes());
+            seen.template.figures.note(Duration::from_micros(1), 0, false);
+        }
+        let all = queries.all();
+        assert!(all.len() <= 17);
+        assert_eq!(all.iter().map(|t| t.figures.calls.load(Relaxed)).sum::<u64>(), 200);
+    }
+
+    #[test]
+    fn tables_are_found_in_time() {
+        let queries = Queries::new(16);
+        let seen = queries.see(b"SELECT * FROM shop.items WHERE id = 1");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while seen.template.analysis().is_none() {
+            assert!(Instant::now() < deadline, "the parser does not answer");
+            std::thread::yield_now();
+        }
+        let analysis = seen.template.analysis().expect("waited for");
+        assert_eq!(analysis.tables.len(), 1);
+    }
+}

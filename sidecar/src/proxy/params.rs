@@ -1,0 +1,44 @@
+//! Names and values that travel together: what a server reports of its settings, and what a session has set.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Names and values, shared until one changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Params(Arc<BTreeMap<Box<[u8]>, Box<[u8]>>>);
+
+impl Params {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0.get(name).map(|value| &**value)
+    }
+
+    /// Copies what is shared only where the value is another one.
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
+        if self.get(name) != Some(value) {
+            Arc::make_mut(&mut self.0).insert(name.into(), value.into());
+        }
+    }
+
+    /// Whether both are the same; at once where they are shared.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self == other
+    }
+
+    /// What of `self` is not so in `other`.
+    pub(crate) fn beyond<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.iter().filter(|(name, value)| other.get(name) != Some(value))
+    }
+}
+
+impl<'a> FromIterator<(&'a [u8], &'a [u8])> for Params {
+    fn from_iter<I: IntoIterator<Item = (&'a [u8], &'a [u8])>>(pairs: I) -> Self {
+        Self(Arc::new(pairs.into_iter().map(|(n, v)| (n.into(), v.into())).collect()))
+    }
+}

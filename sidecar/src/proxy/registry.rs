@@ -1,0 +1,201 @@
+//! What all sessions share: the caches as they are configured now, TLS, cancel keys, and the wish to stop.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::cache::Cache;
+use super::cancel::Cancels;
+use super::settings::{CacheId, Caches, ProxySettings};
+use super::tls::ClientTls;
+
+/// What all sessions share.
+pub(crate) struct Registry {
+    now: RwLock<Configured>,
+    cancels: Arc<Cancels>,
+    clients: AtomicUsize,
+    is_stopping: AtomicBool,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What a reload replaces.
+struct Configured {
+    caches: HashMap<CacheId, Arc<Cache>>,
+    /// The settings each cache was made of, to see whether a reload changes it.
+    sources: HashMap<CacheId, String>,
+    proxy: ProxySettings,
+    tls: Option<ClientTls>,
+}
+
+/// Why a configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// A cache with settings that are wrong or contradict each other.
+    #[error("cache {0}: {1}")]
+    Cache(CacheId, String),
+    /// A certificate or key.
+    #[error("the proxy's TLS: {0}")]
+    Tls(String),
+    /// A default that is no cache.
+    #[error("the default cache {0} is not configured")]
+    Default(CacheId),
+    /// No thread or no listener.
+    #[error("the proxy can't start: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Configured {
+    fn new(
+        proxy: &ProxySettings,
+        caches: &Caches,
+        before: Option<&Self>,
+    ) -> Result<Self, ProxyError> {
+        if let Some(default) = &proxy.default_cache
+            && !caches.contains_key(default)
+        {
+            return Err(ProxyError::Default(default.clone()));
+        }
+        let tls = proxy.tls.as_ref().map(ClientTls::read).transpose().map_err(ProxyError::Tls)?;
+        let mut made = HashMap::new();
+        let mut sources = HashMap::new();
+        for (id, settings) in caches {
+            // Secrets do not print; whether one has changed is asked separately.
+            let secret = settings.auth_url.as_ref().map(|url| url.expose_secret().as_str());
+            let source = format!("{settings:?} {}", fingerprint(secret.unwrap_or_default()));
+            let old = before.and_then(|before| before.caches.get(id));
+            let is_same = before.is_some_and(|before| before.sources.get(id) == Some(&source));
+            let cache = match old {
+                Some(old) if is_same => Arc::clone(old),
+                // What was seen is kept.
+                _ => {
+                    let queries = old.map(|old| Arc::clone(old.queries()));
+                    let cache = Cache::new(id.clone(), settings.clone(), queries);
+                    Arc::new(cache.map_err(|why| ProxyError::Cache(id.clone(), why))?)
+                }
+            };
+            made.insert(id.clone(), cache);
+            sources.insert(id.clone(), source);
+        }
+        Ok(Self { caches: made, sources, proxy: proxy.clone(), tls })
+    }
+}
+
+fn fingerprint(text: &str) -> String {
+    use sha2::Digest;
+    hex::encode(sha2::Sha256::digest(text.as_bytes()))
+}
+
+impl Registry {
+    pub(crate) fn new(proxy: &ProxySettings, caches: &Caches) -> Result<Self, ProxyError> {
+        Ok(Self {
+            now: RwLock::new(Configured::new(proxy, caches, None)?),
+            cancels: Arc::default(),
+            clients: AtomicUsize::new(0),
+            is_stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Configured> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a new configuration, or leaves all as it is when that can't be used. Sessions go on: those in
+    /// transaction mode with the new settings from their next transaction on, others as they began.
+    pub(crate) fn reload(&self, proxy: &ProxySettings, caches: &Caches) -> Result<(), ProxyError> {
+        let next = Configured::new(proxy, caches, Some(&self.read()))?;
+        let before =
+            std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), next);
+        let now = self.read();
+        for (id, cache) in &before.caches {
+            if !now.caches.get(id).is_some_and(|next| Arc::ptr_eq(next, cache)) {
+                cache.retire();
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cache(&self, id: &CacheId) -> Option<Arc<Cache>> {
+        self.read().caches.get(id).cloned()
+    }
+
+    /// The cache of clients that name none.
+    pub(crate) fn default_cache(&self) -> Option<Arc<Cache>> {
+        let now = self.read();
+        now.proxy.default_cache.as_ref().and_then(|id| now.caches.get(id)).cloned()
+    }
+
+    /// All caches, by their ids.
+    pub(crate) fn caches(&self) -> Vec<Arc<Cache>> {
+        let mut caches: Vec<_> = self.read().caches.values().cloned().collect();
+        caches.sort_by(|a, b| a.id().cmp(b.id()));
+        caches
+    }
+
+    pub(crate) fn tls(&self) -> Option<ClientTls> {
+        self.read().tls.clone()
+    }
+
+    pub(crate) fn login_time(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(self.read().proxy.login_secs)
+    }
+
+    pub(crate) fn max_clients(&self) -> usize {
+        self.read().proxy.max_clients
+    }
+
+    pub(crate) const fn cancels(&self) -> &Arc<Cancels> {
+        &self.cancels
+    }
+
+    /// How many clients are connected.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Counts a client as long as what it gives is kept.
+    pub(crate) fn count_client(self: &Arc<Self>) -> Counted {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(self))
+    }
+
+    /// Asks all sessions to end.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
+    }
+
+    /// Whether sessions are to end; cheap enough to be asked at every turn.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// What wakes up who waits.
+    pub(crate) const fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Runs what outlives a session, in the thread that asks.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    pub(crate) const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+}
+
+/// A client that is counted.
+pub(crate) struct Counted(Arc<Registry>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,263 @@
+//! What the origin's messages mean, and what of them goes to the client.
+
+use std::time::Instant;
+
+use integratedb_template::Class;
+use integratedb_wire::frame::{self, HEADER};
+use integratedb_wire::tag::backend as tag;
+use integratedb_wire::{Backend as Message, ErrorField, TransactionStatus};
+
+use super::{End, Session};
+use crate::proxy::backend::Backend;
+use crate::proxy::flow::{Answered, Expect};
+use crate::proxy::observe;
+use crate::proxy::report::{self, Report};
+
+/// The longest message of those that have to be seen whole.
+const WHOLE: usize = 64 << 10;
+
+impl Session {
+    /// Takes what the origin has said so far.
+    pub(super) fn on_origin(&mut self, link: &mut Backend) -> Result<(), End> {
+        let mut input = std::mem::take(&mut link.input);
+        let (mut at, mut sent) = (0, 0);
+        let bytes = input.filled();
+        let now = Instant::now();
+        self.active = now;
+        let mut missing = None;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            if self.down_rest > 0 {
+                let count = rest.len().min(self.down_rest);
+                self.down_rest -= count;
+                at += count;
+                if self.down_hidden {
+                    sent = at;
+                    self.down_hidden = self.down_rest > 0;
+                }
+                continue;
+            }
+            let header = match frame::header(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(error) => return Err(nonsense(&error.to_string())),
+            };
+            let total = header.total();
+            let is_whole = rest.len() >= total;
+            if !is_whole && self.needs_whole(header.tag, header.body) {
+                missing = Some(total);
+                break;
+            }
+            let body = &rest[HEADER..rest.len().min(total)];
+            let count = rest.len().min(total);
+            let message = frame::Frame { tag: header.tag, body };
+            self.answered += total as u64;
+            let own = match self.down(link, message, is_whole, now) {
+                Down::Pass => None,
+                Down::Hide => Some(None),
+                Down::Instead(bytes) => Some(Some(bytes)),
+            };
+            if let Some(own) = own {
+                self.output.append(&bytes[sent..at]);
+                if let Some(own) = own {
+                    self.output.append(&own);
+                }
+                sent = at + count;
+                self.down_hidden = count < total;
+            }
+            self.down_rest = total - count;
+            at += count;
+            if self.down_rest == 0
+                && let Some(own) = self.flow.next_own()
+            {
+                self.output.append(&bytes[sent..at]);
+                sent = at;
+                self.output.append(&own);
+                self.say_own();
+            }
+        }
+        if sent == 0 && at == bytes.len() {
+            self.output.append_all(&mut input);
+        } else {
+            self.output.append(&bytes[sent..at]);
+            input.consume(at);
+        }
+        if let Some(total) = missing {
+            input.expect(total);
+        }
+        link.input = input;
+        Ok(())
+    }
+
+    /// Whether the contents of a message matter, so that it can't be passed on in pieces.
+    fn needs_whole(&self, tag: u8, length: usize) -> bool {
+        let matters =
+            matches!(tag, tag::READY | tag::PARAMETER_STATUS | tag::COMMAND_COMPLETE | tag::ERROR);
+        matters && length <= WHOLE
+    }
+
+    fn down(
+        &mut self,
+        link: &mut Backend,
+        message: frame::Frame<'_>,
+        is_whole: bool,
+        now: Instant,
+    ) -> Down {
+        match message.tag {
+            tag::DATA_ROW | tag::COPY_DATA => return Down::Pass,
+            tag::NOTICE | tag::NOTIFICATION => {
+                return Down::Pass;
+            }
+            tag::PARAMETER_STATUS => {
+                if let Ok(Message::ParameterStatus(name, value)) = Message::read(message) {
+                    link.params.set(name, value);
+                    self.params.set(name, value);
+                }
+                return Down::Pass;
+            }
+            tag::COMMAND_COMPLETE if self.shares() => self.read_tag(link, message),
+            tag::READY => self.read_status(link, message),
+            tag::ERROR if is_whole => self.read_error(message),
+            _ => {}
+        }
+        match self.flow.answer(message.tag) {
+            Answered::Pass | Answered::Ready => Down::Pass,
+            Answered::Swallow => Down::Hide,
+            Answered::Done(expect) => {
+                self.done(link, expect, now);
+                Down::Pass
+            }
+            Answered::Failed(dropped) => {
+                self.dropped(link, dropped, now);
+                Down::Pass
+            }
+            Answered::Replace(bytes, dropped) => {
+                self.dropped(link, dropped, now);
+                Down::Instead(bytes)
+            }
+            Answered::Unexpected => {
+                // Passed on all the same: the client knows best. But nobody else may get this connection.
+                self.pinned = true;
+                self.unsound = true;
+                Down::Pass
+            }
+        }
+    }
+
+    /// Statements that undo what the proxy keeps for the client.
+    fn read_tag(&mut self, link: &mut Backend, message: frame::Frame<'_>) {
+        match message.body {
+            b"DISCARD ALL\0" => {
+                self.names.clear();
+                link.prepared.clear();
+                self.touched.reset_all();
+                self.pinned = self.unsound;
+            }
+            b"DEALLOCATE ALL\0" => {
+                self.names.clear();
+                link.prepared.clear();
+            }
+            _ => {}
+        }
+    }
+
+    fn read_status(&mut self, link: &mut Backend, message: frame::Frame<'_>) {
+        let status = message.body.first().copied().and_then(TransactionStatus::read);
+        self.status = status.unwrap_or(TransactionStatus::Active);
+        link.status = self.status;
+        if self.status == TransactionStatus::Idle {
+            self.portals.clear();
+        }
+    }
+
+    fn read_error(&mut self, message: frame::Frame<'_>) {
+        let Ok(Message::Error(fields)) = Message::read(message) else { return };
+        let severity =
+            fields.get(ErrorField::SEVERITY_NONLOCALIZED).or(fields.get(ErrorField::SEVERITY));
+        if matches!(severity, Some(b"FATAL" | b"PANIC")) {
+            self.dismissed = true;
+        }
+        // "cached plan must not change result type": the schema has changed behind our back.
+        if fields.get(ErrorField::CODE) == Some(report::NOT_SUPPORTED.as_bytes()) {
+            self.cache.schema_changed();
+        }
+    }
+
+    fn done(&mut self, link: &mut Backend, expect: Expect, now: Instant) {
+        let (watch, is_deallocated) = match expect {
+            Expect::Execute(watch) | Expect::Query(watch) => (watch, None),
+            Expect::Deallocate(watch, name) => (watch, Some(name)),
+            _ => return,
+        };
+        let failed = std::mem::take(&mut self.failed);
+        observe::note(&watch, now, std::mem::take(&mut self.answered), failed);
+        if let Some(name) = is_deallocated
+            && !failed
+            && let Some(statement) = self.names.set(&name, None)
+        {
+            link.prepared.remove(&statement);
+        }
+        if watch.seen.as_ref().is_some_and(|seen| seen.class == Class::Ddl) {
+            self.cache.schema_changed();
+        }
+    }
+
+    /// Takes back what never happened, the last first.
+    fn dropped(&mut self, link: &mut Backend, dropped: Vec<Expect>, now: Instant) {
+        let mut is_noted = false;
+        if dropped.is_empty() {
+            self.failed = true;
+            return;
+        }
+        let failed = dropped.iter().rev().find_map(|expect| match expect {
+            Expect::Execute(watch) => Some(watch),
+            _ => None,
+        });
+        if let Some(watch) = failed {
+            observe::note(watch, now, std::mem::take(&mut self.answered), true);
+            is_noted = true;
+        }
+        if !is_noted {
+            self.answered = 0;
+        }
+        for expect in dropped {
+            match expect {
+                Expect::Parse(Some(undo)) => {
+                    if undo.name.is_empty() {
+                        link.prepared.set_unnamed(None);
+                    } else if let Some(statement) = self.names.get(&undo.name) {
+                        link.prepared.remove(statement);
+                    }
+                    self.names.set(&undo.name, undo.before);
+                }
+                Expect::Close(Some(undo)) | Expect::Say(_, Some(undo)) => {
+                    self.names.set(&undo.name, undo.before);
+                }
+                Expect::OwnParse(Some(statement)) => link.prepared.remove(&statement),
+                Expect::OwnParse(None) => link.prepared.set_unnamed(None),
+                Expect::OwnClose(id) => link.prepared.put_back(id),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What happens to a message.
+enum Down {
+    /// The client gets it as it came.
+    Pass,
+    /// The client does not get it.
+    Hide,
+    /// The client gets this instead.
+    Instead(Box<[u8]>),
+}
+
+fn nonsense(why: &str) -> End {
+    End::Told(
+        Report::fatal(
+            report::PROTOCOL_VIOLATION,
+            "the origin said what the protocol does not allow",
+        )
+        .detail(why.to_owned()),
+    )
+}

@@ -1,0 +1,317 @@
+//! One client's session after its login: takes what the client says to a connection to the origin, and the answers
+//! back.
+//!
+//! One task does both directions, so that a query costs no hand-over between tasks. What a message means for the
+//! session is decided without I/O in `up` (from the client) and `down` (from the origin); `link` gets and gives
+//! back connections, and `state` carries settings from one to the next.
+//!
+//! Invariants:
+//! - A connection is given to another client only when everything that this one sent is answered, no transaction
+//!   is open, nothing is pinned and no cancel request is on its way to it.
+//! - The client sees each answer once, in the order of its messages.
+//! - In neither direction is more read than was written on, but for single messages that have to be seen whole.
+
+mod down;
+mod link;
+mod relay;
+mod state;
+mod up;
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use integratedb_wire::TransactionStatus;
+
+use super::buffer::Buffer;
+use super::cache::Cache;
+use super::cancel::ClientKey;
+use super::flow::Flow;
+use super::observe::Seen;
+use super::params::Params;
+use super::pool::{Lease, Pool};
+use super::registry::Registry;
+use super::report::Report;
+use super::scram::Keys;
+use super::settings::{PoolMode, limit};
+use super::statements::Names;
+use super::stream::Stream;
+use state::Touched;
+
+/// How a session gets its connections to the origin.
+pub(super) enum Source {
+    /// It has its own, which the client itself logged in to.
+    Own,
+    /// It borrows from a pool; these open a new one.
+    Pool { pool: Arc<Pool>, keys: Arc<Keys> },
+}
+
+/// What is known of a client when its login is done.
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) input: Buffer,
+    pub(super) output: Buffer,
+    pub(super) key: ClientKey,
+    pub(super) source: Source,
+    /// What the client was told of the origin's settings.
+    pub(super) params: Params,
+    /// What differs in its session from what its connections have after login.
+    pub(super) settings: Params,
+}
+
+/// A client's session.
+pub(super) struct Session {
+    registry: Arc<Registry>,
+    cache: Arc<Cache>,
+    client: Stream,
+    input: Buffer,
+    output: Buffer,
+    key: ClientKey,
+    source: Source,
+    mode: PoolMode,
+    flow: Flow,
+    /// In transaction mode: the statements the client has prepared.
+    names: Names,
+    /// Otherwise: what its statements were found to be.
+    labels: HashMap<Box<[u8]>, Arc<Seen>>,
+    /// What the statements behind its portals were found to be.
+    portals: Portals,
+    params: Params,
+    settings: Params,
+    touched: Touched,
+    /// The connection may not serve another client before this one is gone.
+    pinned: bool,
+    /// Bytes of a message from the client that are still to be passed on.
+    up_rest: usize,
+    /// The same of a message from the origin; and whether the client gets them.
+    down_rest: usize,
+    down_hidden: bool,
+    /// Bytes of answers since the last one was complete.
+    answered: u64,
+    /// The query now answered has failed.
+    failed: bool,
+    /// Answers came that nothing was asked for; the connection is good for nobody else.
+    unsound: bool,
+    /// Something was sent since the connection was got.
+    has_spoken: bool,
+    /// The client has said goodbye.
+    terminated: bool,
+    /// The origin has said that it ends the session.
+    dismissed: bool,
+    /// What is known of the batch that a transaction is open in.
+    status: TransactionStatus,
+    /// When anything was last heard of the client or the origin.
+    active: Instant,
+    /// Bytes that go before the message that is looked at, used for nothing else.
+    scratch: Vec<u8>,
+}
+
+/// What the portals are made of, most of the time of only one.
+#[derive(Default)]
+struct Portals {
+    unnamed: Option<Arc<Seen>>,
+    named: HashMap<Box<[u8]>, Arc<Seen>>,
+}
+
+impl Portals {
+    fn get(&self, name: &[u8]) -> Option<&Arc<Seen>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    fn set(&mut self, name: &[u8], seen: Option<Arc<Seen>>) {
+        match seen {
+            seen if name.is_empty() => self.unnamed = seen,
+            Some(seen) => drop(self.named.insert(name.into(), seen)),
+            None => drop(self.named.remove(name)),
+        }
+    }
+
+    /// They end with their transaction.
+    fn clear(&mut self) {
+        if !self.named.is_empty() {
+            self.named = HashMap::new();
+        }
+    }
+}
+
+/// How a session ends.
+enum End {
+    /// The client has said goodbye, or is gone without.
+    ClientGone,
+    /// The origin has closed the connection.
+    OriginGone,
+    /// The client is told why.
+    Told(Report),
+    /// The client gets these bytes, an ErrorResponse.
+    Refused(Vec<u8>),
+}
+
+impl Session {
+    pub(super) fn new(registry: Arc<Registry>, cache: Arc<Cache>, client: Client) -> Self {
+        let mode = match client.source {
+            Source::Own => PoolMode::Session,
+            Source::Pool { .. } => cache.settings().pool_mode,
+        };
+        cache.enter();
+        Self {
+            registry,
+            cache,
+            client: client.stream,
+            input: client.input,
+            output: client.output,
+            key: client.key,
+            source: client.source,
+            mode,
+            flow: Flow::default(),
+            names: Names::default(),
+            labels: HashMap::new(),
+            portals: Portals::default(),
+            params: client.params,
+            settings: client.settings,
+            touched: Touched::default(),
+            pinned: false,
+            up_rest: 0,
+            down_rest: 0,
+            down_hidden: false,
+            answered: 0,
+            failed: false,
+            unsound: false,
+            has_spoken: false,
+            terminated: false,
+            dismissed: false,
+            status: TransactionStatus::Idle,
+            active: Instant::now(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Lives until client, origin or operator ends it. `lease` is a connection of its own, or one to begin with.
+    pub(super) async fn run(mut self, lease: Option<Lease>) {
+        let registry = Arc::clone(&self.registry);
+        let mut stop = pin!(registry.stopping().cancelled());
+        // Wakes this task once the process stops, whatever it waits for then.
+        std::future::poll_fn(|cx| Poll::Ready(stop.as_mut().poll(cx).is_ready())).await;
+        let mut lease = lease;
+        let end = loop {
+            let mut linked = match lease.take() {
+                Some(lease) => lease,
+                None => {
+                    if let Err(end) = self.wait_for_work().await {
+                        break end;
+                    }
+                    match self.link_at_once() {
+                        Some(lease) => lease,
+                        None => match Box::pin(self.link()).await {
+                            Ok(lease) => lease,
+                            Err(end) => break end,
+                        },
+                    }
+                }
+            };
+            self.key.link(&linked.backend.key);
+            match self.relay(&mut linked.backend).await {
+                Ok(()) if !self.touched.is_any() => self.unlink(linked),
+                Ok(()) => {
+                    if let Err(end) = Box::pin(self.capture(&mut linked)).await {
+                        self.abandon(linked, &end);
+                        break end;
+                    }
+                    self.unlink(linked);
+                }
+                Err(end) => {
+                    self.abandon(linked, &end);
+                    break end;
+                }
+            }
+        };
+        Box::pin(self.say_goodbye(end)).await;
+    }
+
+    /// Whether connections are given back between transactions.
+    fn shares(&self) -> bool {
+        self.mode == PoolMode::Transaction
+    }
+
+    /// Tells the client why, where there is something to tell and the client is between messages.
+    async fn say_goodbye(mut self, end: End) {
+        let farewell = async {
+            match end {
+                End::ClientGone => return,
+                // Half a message was sent; more would only be taken for its rest.
+                _ if self.down_rest > 0 && !self.down_hidden => {}
+                End::OriginGone if self.dismissed => {}
+                End::OriginGone => Report::fatal(
+                    super::report::CONNECTION_FAILURE,
+                    "the connection to the origin was lost",
+                )
+                .write(self.output.tail()),
+                End::Told(report) => {
+                    tracing::debug!(
+                        code = report.code(),
+                        message = report.message(),
+                        "session ended"
+                    );
+                    report.write(self.output.tail());
+                }
+                End::Refused(bytes) => self.output.append(&bytes),
+            }
+            let _ = self.output.drain(&mut self.client).await;
+            let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.client).await;
+        };
+        // A client that reads nothing is not waited for.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), farewell).await;
+    }
+
+    /// How long to wait between looks at the clock; `None` when no limit is set.
+    fn tick(&self) -> Option<std::time::Duration> {
+        let settings = self.cache.settings();
+        let limits =
+            [settings.idle_client_secs, settings.idle_transaction_secs, settings.query_secs];
+        let shortest = limits.into_iter().filter_map(limit).min()?;
+        Some(
+            (shortest / 10)
+                .clamp(std::time::Duration::from_millis(50), std::time::Duration::from_secs(10)),
+        )
+    }
+
+    /// Whether one of the limits on time is exceeded.
+    fn overdue(&self) -> Option<Report> {
+        use super::report;
+        let settings = self.cache.settings();
+        if let Some(watch) = self.flow.running() {
+            let too_long =
+                limit(settings.query_secs).is_some_and(|most| watch.started.elapsed() > most);
+            return too_long.then(|| {
+                Report::fatal(report::QUERY_CANCELED, "the query took longer than the cache allows")
+                    .hint("The limit is query_secs of the cache.")
+            });
+        }
+        let idle = self.active.elapsed();
+        if self.status != TransactionStatus::Idle {
+            return limit(settings.idle_transaction_secs).is_some_and(|most| idle > most).then(
+                || {
+                    Report::fatal(
+                        report::IDLE_IN_TRANSACTION,
+                        "terminating connection due to idle-in-transaction timeout",
+                    )
+                    .hint("The limit is idle_transaction_secs of the cache.")
+                },
+            );
+        }
+        limit(settings.idle_client_secs).is_some_and(|most| idle > most).then(|| {
+            Report::fatal(
+                report::IDLE_SESSION,
+                "terminating connection due to idle-session timeout",
+            )
+            .hint("The limit is idle_client_secs of the cache.")
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.cache.leave();
+    }
+}

@@ -1,0 +1,164 @@
+//! Moving bytes: between client and origin while they are linked, and waiting for the client while they are not.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use integratedb_wire::TransactionStatus;
+use integratedb_wire::frame;
+use integratedb_wire::tag::frontend as tag;
+
+use super::{End, Session};
+use crate::proxy::backend::Backend;
+use crate::proxy::report::{self, Report};
+
+/// Bytes of a message that are waited for before a connection is asked for.
+const PART: usize = 8 << 10;
+
+impl Session {
+    /// Waits, without a connection to the origin, until the client has something for it.
+    pub(super) async fn wait_for_work(&mut self) -> Result<(), End> {
+        self.flow.shrink();
+        let mut tick = self.tick().map(|period| Box::pin(tokio::time::sleep(period)));
+        std::future::poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(Err(_)) = self.output.poll_drain(cx, &mut self.client) {
+                    return Poll::Ready(Err(End::ClientGone));
+                }
+                match frame::header(self.input.filled()) {
+                    Ok(Some(header)) if header.tag == tag::TERMINATE => {
+                        return Poll::Ready(Err(End::ClientGone));
+                    }
+                    // A client that sends slowly does not keep a connection from others meanwhile.
+                    Ok(Some(header)) if self.input.len() < header.total().min(PART) => {}
+                    Ok(None) => {}
+                    Ok(Some(_)) | Err(_) => return Poll::Ready(Ok(())),
+                }
+                if self.registry.is_stopping() {
+                    return Poll::Ready(Err(stopping()));
+                }
+                self.poll_clock(cx, tick.as_mut())?;
+                match ready!(self.input.poll_fill(cx, &mut self.client)) {
+                    Ok(count) if count > 0 => self.active = Instant::now(),
+                    _ => return Poll::Ready(Err(End::ClientGone)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Errors when a limit on time is exceeded; else sees to it that the clock is looked at again.
+    fn poll_clock(
+        &self,
+        cx: &mut Context<'_>,
+        tick: Option<&mut Pin<Box<tokio::time::Sleep>>>,
+    ) -> Result<(), End> {
+        let Some(tick) = tick else { return Ok(()) };
+        while tick.as_mut().poll(cx).is_ready() {
+            if let Some(report) = self.overdue() {
+                return Err(End::Told(report));
+            }
+            let period = self.tick().unwrap_or(std::time::Duration::from_secs(10));
+            tick.as_mut().reset(tokio::time::Instant::now() + period);
+        }
+        Ok(())
+    }
+
+    /// Passes messages both ways until the connection may be given back.
+    pub(super) async fn relay(&mut self, link: &mut Backend) -> Result<(), End> {
+        let mut tick = self.tick().map(|period| Box::pin(tokio::time::sleep(period)));
+        std::future::poll_fn(|cx| {
+            self.poll_clock(cx, tick.as_mut())?;
+            self.poll_relay(cx, link)
+        })
+        .await
+    }
+
+    fn is_between_transactions(&self) -> bool {
+        self.flow.is_empty() && self.status == TransactionStatus::Idle && self.up_rest == 0
+    }
+
+    fn poll_relay(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Poll<Result<(), End>> {
+        // What was read while there was no link.
+        if !self.input.is_empty() {
+            self.on_client(link)?;
+        }
+        loop {
+            let mut is_stuck = true;
+            if !link.output.is_drained() {
+                match link.output.poll_drain(cx, &mut link.stream) {
+                    Poll::Ready(Ok(())) => is_stuck = false,
+                    // What it said before it closed is still to be read.
+                    Poll::Ready(Err(_)) => link.output.reset(),
+                    Poll::Pending => {}
+                }
+            }
+            if !self.output.is_drained() {
+                match self.output.poll_drain(cx, &mut self.client) {
+                    Poll::Ready(Ok(())) => is_stuck = false,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::ClientGone)),
+                    Poll::Pending => {}
+                }
+            }
+            // A connection of its own is closed by the origin, which was told.
+            if self.terminated && !self.is_own() && self.flow.is_empty() && self.output.is_drained()
+            {
+                return Poll::Ready(Err(End::ClientGone));
+            }
+            // A session that ends with the process does so between transactions.
+            if self.registry.is_stopping() && self.is_between_transactions() {
+                return Poll::Ready(Err(stopping()));
+            }
+            if self.may_be_released(link) {
+                return Poll::Ready(Ok(()));
+            }
+            if self.output.is_drained() {
+                match link.input.poll_fill(cx, &mut link.stream) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.on_origin(link)?;
+                        // What came may complete a transaction, so it is written on at once.
+                        continue;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(End::OriginGone)),
+                    Poll::Pending => {}
+                }
+            }
+            if link.output.is_drained() && !self.terminated {
+                match self.input.poll_fill(cx, &mut self.client) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        is_stuck = false;
+                        self.on_client(link)?;
+                    }
+                    Poll::Ready(_) => return Poll::Ready(Err(End::ClientGone)),
+                    Poll::Pending => {}
+                }
+            }
+            if is_stuck {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whether the connection can serve somebody else.
+    fn may_be_released(&self, link: &Backend) -> bool {
+        self.shares()
+            && self.is_between_transactions()
+            && !self.pinned
+            && self.down_rest == 0
+            && self.output.is_drained()
+            && link.output.is_drained()
+            && link.input.is_empty()
+            && self.has_spoken
+    }
+}
+
+fn stopping() -> End {
+    End::Told(
+        Report::fatal(
+            report::ADMIN_SHUTDOWN,
+            "terminating connection due to administrator command",
+        )
+        .detail("The proxy is stopping."),
+    )
+}

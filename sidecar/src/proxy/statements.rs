@@ -1,0 +1,201 @@
+//! Prepared statements that outlive the connection they were prepared on.
+//!
+//! Names are a namespace of each client. In transaction mode a statement is prepared on a connection to the
+//! origin under a name made of its id, and again wherever it is missing. Statements with the same text and types
+//! share one id, so clients of the same program share what is prepared.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, Weak};
+
+use super::observe::Seen;
+
+/// A statement as a client prepared it.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    id: u64,
+    /// What it is called on connections to the origin.
+    pub(crate) name: Box<[u8]>,
+    pub(crate) text: Box<[u8]>,
+    /// OIDs of its parameters' types, four bytes each.
+    pub(crate) types: Box<[u8]>,
+    pub(crate) seen: Arc<Seen>,
+}
+
+/// What all names of statements begin with that the proxy gives.
+const PREFIX: &str = "integratedb_";
+
+impl Statement {
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+/// All statements that some client has.
+#[derive(Default)]
+pub(crate) struct Statements {
+    state: Mutex<State>,
+    hasher: RandomState,
+}
+
+#[derive(Default)]
+struct State {
+    last_id: u64,
+    /// By the hash of text and types; a second statement with the same hash is not shared.
+    by_hash: HashMap<u64, Weak<Statement>>,
+}
+
+impl Statements {
+    /// The statement with this text and these types.
+    pub(crate) fn intern(&self, text: &[u8], types: &[u8], seen: &Arc<Seen>) -> Arc<Statement> {
+        let hash = self.hasher.hash_one((text, types));
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = state.by_hash.get(&hash).and_then(Weak::upgrade)
+            && *known.text == *text
+            && *known.types == *types
+        {
+            return known;
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        let statement = Arc::new(Statement {
+            id,
+            name: format!("{PREFIX}{id}").into_bytes().into(),
+            text: text.into(),
+            types: types.into(),
+            seen: Arc::clone(seen),
+        });
+        // What nobody has any more goes when the map has doubled since it last went.
+        if state.by_hash.len() == state.by_hash.capacity() {
+            state.by_hash.retain(|_, statement| statement.strong_count() > 0);
+        }
+        state.by_hash.insert(hash, Arc::downgrade(&statement));
+        statement
+    }
+}
+
+/// A client's names.
+#[derive(Default)]
+pub(crate) struct Names {
+    unnamed: Option<Arc<Statement>>,
+    named: HashMap<Box<[u8]>, Arc<Statement>>,
+}
+
+impl Names {
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+    }
+
+    /// Gives a name, or takes it away; gives what had it before.
+    pub(crate) fn set(
+        &mut self,
+        name: &[u8],
+        statement: Option<Arc<Statement>>,
+    ) -> Option<Arc<Statement>> {
+        match statement {
+            statement if name.is_empty() => std::mem::replace(&mut self.unnamed, statement),
+            Some(statement) => self.named.insert(name.into(), statement),
+            None => self.named.remove(name),
+        }
+    }
+
+    /// DEALLOCATE ALL, DISCARD ALL
+    pub(crate) fn clear(&mut self) {
+        self.unnamed = None;
+        self.named = HashMap::new();
+    }
+}
+
+/// What is prepared on one connection to an origin.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    unnamed: Option<u64>,
+    named: HashMap<u64, Entry>,
+    clock: u64,
+}
+
+struct Entry {
+    used: u64,
+    /// The schema's age when it was prepared: see [`super::cache::Cache::schema_age`].
+    schema_age: u64,
+}
+
+impl Prepared {
+    pub(crate) fn is_unnamed(&self, statement: &Statement) -> bool {
+        self.unnamed == Some(statement.id)
+    }
+
+    pub(crate) fn set_unnamed(&mut self, statement: Option<&Statement>) {
+        self.unnamed = statement.map(|statement| statement.id);
+    }
+
+    /// The schema's age when it was prepared, if it is; counts as a use.
+    pub(crate) fn touch(&mut self, statement: &Statement) -> Option<u64> {
+        self.clock += 1;
+        let entry = self.named.get_mut(&statement.id)?;
+        entry.used = self.clock;
+        Some(entry.schema_age)
+    }
+
+    pub(crate) fn insert(&mut self, statement: &Statement, schema_age: u64) {
+        self.clock += 1;
+        self.named.insert(statement.id, Entry { used: self.clock, schema_age });
+    }
+
+    pub(crate) fn remove(&mut self, statement: &Statement) {
+        self.named.remove(&statement.id);
+    }
+
+    /// It was forgotten, but is there all the same, from a time that is not known.
+    pub(crate) fn put_back(&mut self, id: u64) {
+        self.named.insert(id, Entry { used: self.clock, schema_age: u64::MAX });
+    }
+
+    /// Id and name of the one that was unused for longest, when there is no room for one more. It is forgotten.
+    pub(crate) fn evict(&mut self, most: usize) -> Option<(u64, Vec<u8>)> {
+        if self.named.len() < most.max(1) {
+            return None;
+        }
+        let oldest = self.named.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id)?;
+        self.named.remove(&oldest);
+        Some((oldest, format!("{PREFIX}{oldest}").into_bytes()))
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.unnamed = None;
+        self.named.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_statements_are_one_as_long_as_somebody_has_them() {
+        let statements = Statements::default();
+        let seen = Seen::for_tests();
+        let a = statements.intern(b"SELECT 1", b"", &seen);
+        assert_eq!(a.id, statements.intern(b"SELECT 1", b"", &seen).id);
+        assert_ne!(a.id, statements.intern(b"SELECT 1", &[0; 4], &seen).id);
+        let id = a.id;
+        drop(a);
+        assert_ne!(id, statements.intern(b"SELECT 1", b"", &seen).id);
+    }
+
+    #[test]
+    fn the_one_unused_for_longest_goes_first() {
+        let statements = Statements::default();
+        let seen = Seen::for_tests();
+        let make = |text: &str| statements.intern(text.as_bytes(), b"", &seen);
+        let (a, b, c) = (make("a"), make("b"), make("c"));
+        let mut prepared = Prepared::default();
+        for statement in [&a, &b, &c] {
+            prepared.insert(statement, 0);
+        }
+        prepared.touch(&a);
+        assert_eq!(prepared.evict(3), Some((b.id, b.name.to_vec())));
+        assert_eq!(prepared.evict(3), None);
+        assert_eq!(prepared.touch(&b), None);
+    }
+}

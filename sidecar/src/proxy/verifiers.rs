@@ -1,0 +1,62 @@
+//! The origin's verifiers, asked for by `auth_query`.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::random;
+use super::scram::Verifier;
+use crate::db;
+use crate::secret::Secret;
+
+/// Who can be asked for verifiers.
+pub(crate) struct Verifiers {
+    pool: db::Pool,
+    query: String,
+    /// What verifiers of users that are not there are made of.
+    secret: [u8; 32],
+}
+
+/// Why a user can't be let in, or can't be known.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VerifierError {
+    #[error("the origin can't be asked who may come in: {0}")]
+    Unavailable(String),
+    #[error("the password of {0} is not stored as a SCRAM-SHA-256 verifier")]
+    NotScram(String),
+}
+
+impl Verifiers {
+    pub(crate) fn new(url: &Secret<String>, query: &str) -> Result<Self, String> {
+        // Read once here, so that a mistake is told at start.
+        tokio_postgres::Config::from_str("host=unused").map_err(|error| error.to_string())?;
+        let pool = db::open_pool(url, 4, Duration::from_secs(10))
+            .map_err(|error| format!("auth_url: {error}"))?;
+        Ok(Self { pool, query: query.to_owned(), secret: random::bytes() })
+    }
+
+    /// The verifier of a user; of one who is not there, one that no password fits.
+    pub(crate) async fn of(&self, user: &str) -> Result<Verifier, VerifierError> {
+        let unavailable =
+            |error: &dyn std::fmt::Display| VerifierError::Unavailable(error.to_string());
+        let client =
+            self.pool.get().await.map_err(|error| unavailable(&db::DbError::from(error)))?;
+        let statement = client
+            .prepare_cached(&self.query)
+            .await
+            .map_err(|e| unavailable(&db::DbError::from(e)))?;
+        let row = client
+            .query_opt(&statement, &[&user])
+            .await
+            .map_err(|e| unavailable(&db::DbError::from(e)))?;
+        let text: Option<String> = match &row {
+            None => None,
+            Some(row) => row.try_get(1).map_err(|error| unavailable(&error))?,
+        };
+        match text {
+            None => Ok(Verifier::mock(&self.secret, user.as_bytes())),
+            Some(text) => {
+                Verifier::read(&text).ok_or_else(|| VerifierError::NotScram(user.to_owned()))
+            }
+        }
+    }
+}
