@@ -9,11 +9,11 @@ use sqlparser::ast::{
     CommentObject, CopySource, Expr, FromTable, Ident, ObjectName, ObjectNamePart, ObjectType,
     Query, Select, Statement, TableFactor, TableObject, Visit, Visitor,
 };
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, Tokenizer, Whitespace};
 
+use crate::dialect::Budgeted;
 use crate::effects::Class;
 use crate::keyword::cut_name;
 use crate::lexer::{Kind, Lexer};
@@ -74,10 +74,10 @@ const STACK: usize = 4 << 20;
 pub fn analyze(sql: &str) -> Analysis {
     let found = nesting(sql).and_then(|levels| {
         let size = STACK + levels * STACK_PER_LEVEL;
-        stacker::maybe_grow(size, size, || {
-            // The parser is another project's. Its panic must not be the proxy's.
-            catch_unwind(AssertUnwindSafe(|| find(sql))).ok().flatten()
-        })
+        // The parser is another project's. Its panic must not be the proxy's.
+        catch_unwind(AssertUnwindSafe(|| stacker::maybe_grow(size, size, || find(sql))))
+            .ok()
+            .flatten()
     });
     let lexed = || Shape::of(sql.as_bytes()).class;
     match found {
@@ -113,8 +113,10 @@ fn nesting(sql: &str) -> Option<usize> {
 }
 
 fn find(sql: &str) -> Option<(Option<Class>, Finder)> {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql).tokenize().ok()?;
-    let statements = Parser::new(&PostgreSqlDialect {})
+    // Far more than a text needs whose every word is an operand.
+    let dialect = Budgeted::new(1000 + 2 * sql.len());
+    let tokens = Tokenizer::new(&dialect, sql).tokenize().ok()?;
+    let statements = Parser::new(&dialect)
         .with_recursion_limit(RECURSION)
         .with_tokens(spell_out_table(tokens))
         .parse_statements()

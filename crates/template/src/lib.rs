@@ -9,6 +9,7 @@
 //! Neither keeps a constant, so both may be logged and counted by. Neither does I/O or panics.
 
 mod analyze;
+mod dialect;
 mod effects;
 mod keyword;
 pub mod lexer;
