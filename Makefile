@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # The sidecar and the tests never link the extension, and are built with one feature set.
 PACKAGES := -p integratedb-claims -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-tests
 
-.PHONY: help demo test setup ext build unit lint fmt bench clean
+.PHONY: help demo test setup drivers ext build unit lint fmt bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -14,13 +14,16 @@ demo: setup ext ## walk the guide against a sample database of its own
 	@cargo build --quiet -p integratedb-sidecar
 	@scripts/demo.sh
 
-test: setup ext ## everything that proves it works
+test: drivers ext ## everything that proves it works
 	cargo build --quiet -p integratedb-sidecar
 	cargo nextest run $(PACKAGES)
 	cargo test --quiet --doc $(PACKAGES)
 
 setup: ## install what is missing, make a private Postgres
 	@scripts/setup.sh
+
+drivers: ## install the database clients that the tests run
+	@scripts/setup.sh drivers
 
 ext: setup ## build the extension and install it into the private Postgres
 	@scripts/install-ext.sh

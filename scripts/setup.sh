@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh          what building, demo and tests need
 #   scripts/setup.sh lint     also what the lints need
+#   scripts/setup.sh drivers  also the database clients that the driver tests run
 #
 # PG_MAJOR chooses among several installed PostgreSQL versions (14 to 18).
 . "$(dirname "$0")/lib.sh"
@@ -110,6 +111,39 @@ make_tools() {
     fi
 }
 
+# --- the clients of the driver tests ---
+
+DRIVERS=$ROOT/.tools/drivers
+
+driver_packages() {
+    python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3 python3-venv
+    command -v node >/dev/null || echo nodejs
+    command -v npm >/dev/null || echo npm
+    # A program of one file is compiled when it starts, which takes more than a runtime.
+    command -v javac >/dev/null || echo default-jdk-headless
+    [ -e /usr/share/java/postgresql.jar ] || echo libpostgresql-jdbc-java
+}
+
+# Outside of git, and what was there before is replaced as a whole: nobody's leftovers take part in a test.
+make_drivers() {
+    local from=$ROOT/tests/drivers stamp
+    # A venv knows the folder it was made in.
+    stamp=$(cat "$from/python/requirements.txt" "$from/node/package.json" "$from/node/package-lock.json" | cksum
+        python3 --version; node --version; printf '%s\n' "$ROOT")
+    if [ "$(cat "$DRIVERS/stamp" 2>/dev/null)" = "$stamp" ]; then return; fi
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "the driver tests need Python 3.10 or newer"
+    node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))' || die "the driver tests need Node 18 or newer"
+    say "Installing the clients of the driver tests"
+    rm -rf "$DRIVERS"
+    mkdir -p "$DRIVERS/node"
+    python3 -m venv "$DRIVERS/python"
+    "$DRIVERS/python/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+        --requirement "$from/python/requirements.txt"
+    cp "$from/node/package.json" "$from/node/package-lock.json" "$DRIVERS/node/"
+    (cd "$DRIVERS/node" && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund >/dev/null)
+    printf '%s\n' "$stamp" >"$DRIVERS/stamp"
+}
+
 # A new time on the same text would have the extension's bindings built again; and somebody may be reading.
 write_if_changed() {
     cat >"$1.new"
@@ -123,13 +157,15 @@ build_tool() {
 }
 
 command -v cargo >/dev/null || die "a Rust toolchain is needed: cargo is not on the PATH"
+case ${1:-} in '' | lint | drivers) ;; *) die "there is no set-up for $1" ;; esac
 choose_postgres
 # shellcheck disable=SC2046 # one word a package
-need_packages $(missing_packages)
+need_packages $(missing_packages; if [ "${1:-}" = drivers ]; then driver_packages; fi)
 choose_runner
 make_run_dir
 make_prefix
 make_tools "${1:-}"
+if [ "${1:-}" = drivers ]; then make_drivers; fi
 mkdir -p "$RUN/clusters"
 if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$RUN/clusters"; fi
 

@@ -288,6 +288,11 @@ impl Database {
     }
 }
 
+/// A client program of the private Postgres, such as `psql`, for whichever server.
+pub(crate) fn postgres_program(name: &str) -> Result<Command> {
+    Ok(client_program(&Environment::read()?.bin.join(name)))
+}
+
 /// A client program that connects where it is told, whatever the caller's own PGHOST or PGSERVICE says.
 fn client_program(path: &Path) -> Command {
     let mut command = Command::new(path);

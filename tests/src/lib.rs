@@ -3,7 +3,9 @@
 //! Nothing survives a test, however it ends: the server dies with the thread that started it.
 
 mod cluster;
+mod drivers;
 mod sidecar;
 
 pub use cluster::{Cluster, Database};
+pub use drivers::{Driver, Features, difference};
 pub use sidecar::{Reply, Sidecar, add_caches, cache, cache_id};

@@ -1,0 +1,82 @@
+//! Whatever stands between a client and Postgres, the client sees the same. One test per client; the programs are in
+//! `tests/drivers`, and `support::Driver` says how they are run.
+
+use anyhow::{Result, ensure};
+use support::{Cluster, Database, Driver, Features, difference};
+
+/// One way to a database.
+struct Target {
+    label: &'static str,
+    url: String,
+    features: Features,
+}
+
+/// Every way to the database that has to look as the direct one does.
+async fn targets(database: &Database) -> Result<Vec<Target>> {
+    let url = database.url_as("app", "secret");
+    Ok(vec![
+        Target { label: "direct, again", url: url.clone(), features: Features::All },
+        Target { label: "direct, as if pooled", url, features: Features::TransactionPooling },
+    ])
+}
+
+async fn sees_the_same_everywhere(driver: Driver) -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let database = cluster.database("drivers").await?;
+    // No superuser, and by a password.
+    let role = "CREATE ROLE app LOGIN PASSWORD 'secret'; GRANT CREATE ON DATABASE drivers TO app";
+    database.connect().await?.batch_execute(role).await?;
+    let direct = database.url_as("app", "secret");
+    // The schema's name is in messages, so it is the same each time.
+    let schema = format!("driver_{}", driver.name());
+    let all = driver.run(&direct, &schema, Features::All).await?;
+    let pooled = driver.run(&direct, &schema, Features::TransactionPooling).await?;
+    for target in targets(&database).await? {
+        let expected = if target.features == Features::All { &all } else { &pooled };
+        let got = driver.run(&target.url, &schema, target.features).await?;
+        if let Some(told) = difference(expected, &got) {
+            ensure!(false, "{} sees something else, {}: {told}", driver.name(), target.label);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn psycopg() -> Result<()> {
+    sees_the_same_everywhere(Driver::Psycopg).await
+}
+
+#[tokio::test]
+async fn asyncpg() -> Result<()> {
+    sees_the_same_everywhere(Driver::Asyncpg).await
+}
+
+#[tokio::test]
+async fn sqlalchemy() -> Result<()> {
+    sees_the_same_everywhere(Driver::Sqlalchemy).await
+}
+
+#[tokio::test]
+async fn node_postgres() -> Result<()> {
+    sees_the_same_everywhere(Driver::NodePg).await
+}
+
+#[tokio::test]
+async fn drizzle() -> Result<()> {
+    sees_the_same_everywhere(Driver::Drizzle).await
+}
+
+#[tokio::test]
+async fn pgjdbc() -> Result<()> {
+    sees_the_same_everywhere(Driver::Pgjdbc).await
+}
+
+#[tokio::test]
+async fn psql() -> Result<()> {
+    sees_the_same_everywhere(Driver::Psql).await
+}
+
+#[tokio::test]
+async fn pgbench() -> Result<()> {
+    sees_the_same_everywhere(Driver::Pgbench).await
+}
