@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing and makes a private Postgres for this checkout. Running it again takes a moment.
 #
-#   scripts/setup.sh          what building, demo and tests need
-#   scripts/setup.sh lint     also what the lints need
-#   scripts/setup.sh drivers  also the database clients that the driver tests run
+#   scripts/setup.sh              what building, demo and tests need
+#   scripts/setup.sh lint         also what the lints need
+#   scripts/setup.sh drivers      also the database clients that the driver tests run
+#   scripts/setup.sh bench-proxy  also what the proxy is measured beside
 #
 # PG_MAJOR chooses among several installed PostgreSQL versions (14 to 18).
 . "$(dirname "$0")/lib.sh"
@@ -144,6 +145,24 @@ make_drivers() {
     printf '%s\n' "$stamp" >"$DRIVERS/stamp"
 }
 
+# --- what the proxy is measured beside ---
+
+# Debian starts PgBouncer when it installs it, and again with the machine. What we bring is not to stay running;
+# one that was there before is somebody's own and left alone.
+make_bouncer() {
+    local sudo=
+    # Debian has it where only root looks for programs.
+    if command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; then return; fi
+    need_packages pgbouncer
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    if [ -d /run/systemd/system ]; then
+        $sudo systemctl --quiet disable --now pgbouncer || die "please stop the service pgbouncer"
+    else
+        $sudo service pgbouncer stop >/dev/null 2>&1 || true
+        $sudo update-rc.d pgbouncer disable >/dev/null 2>&1 || true
+    fi
+}
+
 # A new time on the same text would have the extension's bindings built again; and somebody may be reading.
 write_if_changed() {
     cat >"$1.new"
@@ -157,7 +176,7 @@ build_tool() {
 }
 
 command -v cargo >/dev/null || die "a Rust toolchain is needed: cargo is not on the PATH"
-case ${1:-} in '' | lint | drivers) ;; *) die "there is no set-up for $1" ;; esac
+case ${1:-} in '' | lint | drivers | bench-proxy) ;; *) die "there is no set-up for $1" ;; esac
 choose_postgres
 # shellcheck disable=SC2046 # one word a package
 need_packages $(missing_packages; if [ "${1:-}" = drivers ]; then driver_packages; fi)
@@ -165,7 +184,10 @@ choose_runner
 make_run_dir
 make_prefix
 make_tools "${1:-}"
-if [ "${1:-}" = drivers ]; then make_drivers; fi
+case ${1:-} in
+    drivers) make_drivers ;;
+    bench-proxy) make_bouncer ;;
+esac
 mkdir -p "$RUN/clusters"
 if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$RUN/clusters"; fi
 
