@@ -2,6 +2,8 @@
 'use strict'
 
 const crypto = require('node:crypto')
+const { once } = require('node:events')
+const { Client } = require('pg')
 
 if (process.argv.length !== 4) {
   console.error(`usage: ${process.argv[1]} URL SCHEMA`)
@@ -52,6 +54,17 @@ async function until(what, ask) {
 const sleeps = (text) =>
   `SELECT count(*)::int AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND position('${text}' IN query) > 0`
 
+/**
+ * Cancels what a client is working on. Not over before the server has closed the connection that asked for it:
+ * it signals the process and then its group, and the second signal may otherwise meet a later query.
+ */
+async function cancel(client) {
+  const canceller = new Client({ connectionString: url })
+  const closed = once(canceller.connection, 'end')
+  canceller.cancel(client, client.activeQuery)
+  await closed
+}
+
 /** Runs the sections in turn, then says that it is done. */
 async function run(main) {
   try {
@@ -64,4 +77,4 @@ async function run(main) {
   }
 }
 
-module.exports = { url, schema, pooled, q, say, digest, failing, tell, until, sleeps, run, BIG: 5_000_000, MANY: 20_000 }
+module.exports = { url, schema, pooled, q, say, digest, failing, tell, until, sleeps, cancel, run, BIG: 5_000_000, MANY: 20_000 }

@@ -4,12 +4,12 @@
 const { asc, count, eq, gt, relations, sql, sum } = require('drizzle-orm')
 const { drizzle } = require('drizzle-orm/node-postgres')
 const pg = require('drizzle-orm/pg-core')
-const { Client, Pool } = require('pg')
+const { Pool } = require('pg')
 const { from: copyFrom, to: copyTo } = require('pg-copy-streams')
 const { buffer } = require('node:stream/consumers')
 const { Readable } = require('node:stream')
 const { pipeline } = require('node:stream/promises')
-const { url, schema, q, say, digest, failing, until, sleeps, run, BIG, MANY } = require('./common.js')
+const { url, schema, q, say, digest, failing, until, sleeps, cancel, run, BIG, MANY } = require('./common.js')
 
 const own = pg.pgSchema(schema)
 const mood = own.enum('mood', ['sad', 'glad'])
@@ -125,7 +125,7 @@ async function cancels(db) {
   const own = drizzle(client)
   const asleep = failing('cancelled', own.execute(sql.raw(`SELECT pg_sleep(60) /* ${schema} cancelled */`)))
   await until('the query to be cancelled', async () => (await db.execute(sql.raw(sleeps(`${schema} cancelled`)))).rows[0].n > 0)
-  new Client({ connectionString: url }).cancel(client, client._activeQuery ?? client.activeQuery)
+  await cancel(client)
   await asleep
   await failing('statement_timeout', own.transaction(async (tx) => {
     await tx.execute(sql`SET LOCAL statement_timeout = 50`)

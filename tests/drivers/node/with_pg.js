@@ -8,7 +8,7 @@ const { buffer } = require('node:stream/consumers')
 const { Client, Pool } = require('pg')
 const Cursor = require('pg-cursor')
 const { from: copyFrom, to: copyTo } = require('pg-copy-streams')
-const { url, schema, pooled, q, say, digest, failing, until, sleeps, run, BIG, MANY } = require('./common.js')
+const { url, schema, pooled, q, say, digest, failing, until, sleeps, cancel, run, BIG, MANY } = require('./common.js')
 
 async function connect() {
   const client = new Client({ connectionString: url })
@@ -141,11 +141,9 @@ async function copies(client) {
 
 async function cancels(client) {
   const watcher = await connect()
-  // `query` gives a promise; `cancel` wants the query that the client is working on.
   const asleep = failing('cancelled', client.query(`SELECT pg_sleep(60) /* ${schema} cancelled */`))
   await until('the query to be cancelled', async () => (await watcher.query(sleeps(`${schema} cancelled`))).rows[0].n > 0)
-  const canceller = new Client({ connectionString: url })
-  canceller.cancel(client, client._activeQuery ?? client.activeQuery)
+  await cancel(client)
   await asleep
   say('after it', (await client.query('SELECT 1 AS v')).rows)
   await client.query('BEGIN')
