@@ -2,7 +2,7 @@
 //! `tests/drivers`, and `support::Driver` says how they are run.
 
 use anyhow::{Result, ensure};
-use support::{Cluster, Database, Driver, Features, difference};
+use support::{Cluster, Database, Driver, Features, Sidecar, add_caches, cache_id, difference};
 
 /// One way to a database.
 struct Target {
@@ -11,13 +11,32 @@ struct Target {
     features: Features,
 }
 
-/// Every way to the database that has to look as the direct one does.
-async fn targets(database: &Database) -> Result<Vec<Target>> {
-    let url = database.url_as("app", "secret");
-    Ok(vec![
-        Target { label: "direct, again", url: url.clone(), features: Features::All },
-        Target { label: "direct, as if pooled", url, features: Features::TransactionPooling },
-    ])
+/// Every way to the database that has to look as the direct one does, and the proxies that they go through: one
+/// for each cache, which is its default, so that URLs are the same but for the address.
+async fn targets(database: &Database) -> Result<(Vec<Target>, Vec<Sidecar>)> {
+    let again = Target {
+        label: "direct, again",
+        url: database.url_as("app", "secret"),
+        features: Features::All,
+    };
+    let (mut targets, mut sidecars) = (vec![again], Vec::new());
+    for (cache, label, features) in [
+        ("pass", "passed through", Features::All),
+        ("session", "session pooling", Features::All),
+        ("transaction", "transaction pooling", Features::TransactionPooling),
+    ] {
+        let mut added = Ok(());
+        let sidecar = Sidecar::start_with(&database.url(), |config| {
+            added = add_caches(config, &database.url());
+            config.proxy.default_cache = Some(cache_id(cache));
+        })
+        .await?;
+        added?;
+        let url = database.url_through(sidecar.proxy(), "app", "secret");
+        targets.push(Target { label, url, features });
+        sidecars.push(sidecar);
+    }
+    Ok((targets, sidecars))
 }
 
 async fn sees_the_same_everywhere(driver: Driver) -> Result<()> {
@@ -31,7 +50,8 @@ async fn sees_the_same_everywhere(driver: Driver) -> Result<()> {
     let schema = format!("driver_{}", driver.name());
     let all = driver.run(&direct, &schema, Features::All).await?;
     let pooled = driver.run(&direct, &schema, Features::TransactionPooling).await?;
-    for target in targets(&database).await? {
+    let (targets, _sidecars) = targets(&database).await?;
+    for target in targets {
         let expected = if target.features == Features::All { &all } else { &pooled };
         let got = driver.run(&target.url, &schema, target.features).await?;
         if let Some(told) = difference(expected, &got) {

@@ -241,7 +241,8 @@ impl Session {
                 End::ClientGone => return,
                 // Half a message was sent; more would only be taken for its rest.
                 _ if self.down_rest > 0 && !self.down_hidden => {}
-                End::OriginGone if self.dismissed => {}
+                // It was asked to, or has said why.
+                End::OriginGone if self.terminated || self.dismissed => {}
                 End::OriginGone => Report::fatal(
                     super::report::CONNECTION_FAILURE,
                     "the connection to the origin was lost",

@@ -350,9 +350,8 @@ impl Session {
         }
         let age = self.cache.schema_age();
         match link.prepared.touch(&statement) {
-            // In a failed transaction the origin refuses it, whatever it has.
-            _ if self.status == TransactionStatus::Failed => {}
-            Some(prepared_at) if prepared_at == age => {
+            // In a failed transaction the origin refuses to prepare, whatever it has; it may be over by then, though.
+            Some(prepared_at) if prepared_at == age && self.status != TransactionStatus::Failed => {
                 let mut answer = Vec::new();
                 write::backend::parse_complete(&mut answer);
                 self.flow.push(Expect::Say(answer.into(), undo));
