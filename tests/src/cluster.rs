@@ -142,6 +142,23 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Has the server offer TLS with this certificate and key, in PEM, from its next start on.
+    pub async fn use_tls(&mut self, certificate: &str, key: &str) -> Result<()> {
+        let data = self.directory.path().join("data");
+        fs::write(data.join("server.crt"), certificate)?;
+        let file = data.join("server.key");
+        fs::write(&file, key)?;
+        // Postgres refuses a key that others could read.
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        if let Some((uid, gid)) = self.environment.runner {
+            std::os::unix::fs::chown(&file, Some(uid), Some(gid))?;
+        }
+        let conf = data.join("postgresql.auto.conf");
+        let text = fs::read_to_string(&conf)?;
+        fs::write(conf, format!("{text}ssl = on\n"))?;
+        self.restart().await
+    }
+
     /// Starts the server on a free port. Another process may take the port first; then another one is tried.
     async fn launch(&mut self) -> Result<()> {
         for _ in 0..5 {

@@ -7,7 +7,7 @@ use integratedb_wire::frame::{self, HEADER};
 use integratedb_wire::tag::backend as tag;
 use integratedb_wire::{Backend as Message, ErrorField, TransactionStatus};
 
-use super::{End, Session};
+use super::{End, Session, can_be_read};
 use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Answered, Expect};
 use crate::proxy::observe;
@@ -112,6 +112,7 @@ impl Session {
                 if let Ok(Message::ParameterStatus(name, value)) = Message::read(message) {
                     link.params.set(name, value);
                     self.params.set(name, value);
+                    self.reads_text = can_be_read(&self.params);
                 }
                 return Down::Pass;
             }
@@ -157,6 +158,7 @@ impl Session {
                 self.names.clear();
                 link.prepared.clear();
             }
+            tag if self.judges_tags && !is_harmless(tag) => self.pinned = true,
             _ => {}
         }
     }
@@ -166,6 +168,7 @@ impl Session {
         self.status = status.unwrap_or(TransactionStatus::Active);
         link.status = self.status;
         if self.status == TransactionStatus::Idle {
+            self.judges_tags = false;
             self.portals.clear();
         }
     }
@@ -240,6 +243,26 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether a statement with this tag leaves nothing in the session. A SELECT may, by the functions it calls.
+fn is_harmless(tag: &[u8]) -> bool {
+    let verb = tag.split(|byte| matches!(byte, b' ' | 0)).next().unwrap_or_default();
+    matches!(
+        verb,
+        b"INSERT"
+            | b"UPDATE"
+            | b"DELETE"
+            | b"MERGE"
+            | b"COPY"
+            | b"TRUNCATE"
+            | b"BEGIN"
+            | b"START"
+            | b"COMMIT"
+            | b"ROLLBACK"
+            | b"SAVEPOINT"
+            | b"RELEASE"
+    )
 }
 
 /// What happens to a message.

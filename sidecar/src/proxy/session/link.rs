@@ -5,7 +5,7 @@ use std::sync::Arc;
 use integratedb_wire::{TransactionStatus, write};
 use tokio::io::AsyncReadExt;
 
-use super::{End, Session, Source, state};
+use super::{End, Session, Source, can_be_read, state};
 use crate::proxy::backend::OpenError;
 use crate::proxy::cancel;
 use crate::proxy::pool::Lease;
@@ -69,6 +69,7 @@ impl Session {
                         .expect("it came in a message of the same kind");
                 }
                 self.params = link.params.clone();
+                self.reads_text = can_be_read(&self.params);
             }
             self.has_spoken = false;
             return Ok(lease);

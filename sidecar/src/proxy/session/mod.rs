@@ -81,6 +81,10 @@ pub(super) struct Session {
     params: Params,
     settings: Params,
     touched: Touched,
+    /// Whether texts can be told apart into what is constant and what is not: see [`can_be_read`].
+    reads_text: bool,
+    /// A text of this transaction was not looked into, or not to its end.
+    judges_tags: bool,
     /// The connection may not serve another client before this one is gone.
     pinned: bool,
     /// Bytes of a message from the client that are still to be passed on.
@@ -136,6 +140,19 @@ impl Portals {
     }
 }
 
+/// Whether strings end where standard SQL says, and no byte of a character looks like one of ASCII. Else what looks
+/// like a name may be part of a constant, and constants are never kept.
+fn can_be_read(params: &Params) -> bool {
+    let has_standard_strings =
+        params.get(b"standard_conforming_strings").is_none_or(|value| value == b"on");
+    let encoding = params.get(b"client_encoding").unwrap_or_default();
+    let is_ambiguous =
+        [&b"SJIS"[..], b"BIG5", b"GBK", b"UHC", b"GB18030", b"JOHAB", b"SHIFT_JIS_2004"]
+            .iter()
+            .any(|name| encoding.eq_ignore_ascii_case(name));
+    has_standard_strings && !is_ambiguous
+}
+
 /// How a session ends.
 enum End {
     /// The client has said goodbye, or is gone without.
@@ -168,6 +185,8 @@ impl Session {
             names: Names::default(),
             labels: HashMap::new(),
             portals: Portals::default(),
+            reads_text: can_be_read(&client.params),
+            judges_tags: false,
             params: client.params,
             settings: client.settings,
             touched: Touched::default(),

@@ -85,21 +85,16 @@ impl Session {
             self.on_client(link)?;
         }
         loop {
-            let mut is_stuck = true;
-            if !link.output.is_drained() {
-                match link.output.poll_drain(cx, &mut link.stream) {
-                    Poll::Ready(Ok(())) => is_stuck = false,
-                    // What it said before it closed is still to be read.
-                    Poll::Ready(Err(_)) => link.output.reset(),
-                    Poll::Pending => {}
-                }
+            // What the origin said before it closed is still to be read, so that writing fails is no end.
+            if !link.output.is_drained()
+                && matches!(link.output.poll_drain(cx, &mut link.stream), Poll::Ready(Err(_)))
+            {
+                link.output.reset();
             }
-            if !self.output.is_drained() {
-                match self.output.poll_drain(cx, &mut self.client) {
-                    Poll::Ready(Ok(())) => is_stuck = false,
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::ClientGone)),
-                    Poll::Pending => {}
-                }
+            if !self.output.is_drained()
+                && matches!(self.output.poll_drain(cx, &mut self.client), Poll::Ready(Err(_)))
+            {
+                return Poll::Ready(Err(End::ClientGone));
             }
             // A connection of its own is closed by the origin, which was told.
             if self.terminated && !self.is_own() && self.flow.is_empty() && self.output.is_drained()
@@ -113,30 +108,45 @@ impl Session {
             if self.may_be_released(link) {
                 return Poll::Ready(Ok(()));
             }
-            if self.output.is_drained() {
-                match link.input.poll_fill(cx, &mut link.stream) {
-                    Poll::Ready(Ok(count)) if count > 0 => {
-                        self.on_origin(link)?;
-                        // What came may complete a transaction, so it is written on at once.
-                        continue;
-                    }
-                    Poll::Ready(_) => return Poll::Ready(Err(End::OriginGone)),
-                    Poll::Pending => {}
-                }
-            }
-            if link.output.is_drained() && !self.terminated {
-                match self.input.poll_fill(cx, &mut self.client) {
-                    Poll::Ready(Ok(count)) if count > 0 => {
-                        is_stuck = false;
-                        self.on_client(link)?;
-                    }
-                    Poll::Ready(_) => return Poll::Ready(Err(End::ClientGone)),
-                    Poll::Pending => {}
-                }
-            }
-            if is_stuck {
+            // Whose turn it is, is asked first: the other is then mostly not asked before it is its own.
+            let is_progress = if self.flow.is_empty() {
+                self.poll_client(cx, link)? || self.poll_origin(cx, link)?
+            } else {
+                self.poll_origin(cx, link)? || self.poll_client(cx, link)?
+            };
+            if !is_progress {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Takes what the origin says, unless the client still has to take what it said before.
+    fn poll_origin(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Result<bool, End> {
+        if !self.output.is_drained() {
+            return Ok(false);
+        }
+        match link.input.poll_fill(cx, &mut link.stream) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.on_origin(link)?;
+                Ok(true)
+            }
+            Poll::Ready(_) => Err(End::OriginGone),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// Takes what the client says, unless the origin still has to take what it said before.
+    fn poll_client(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Result<bool, End> {
+        if !link.output.is_drained() || self.terminated {
+            return Ok(false);
+        }
+        match self.input.poll_fill(cx, &mut self.client) {
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.on_client(link)?;
+                Ok(true)
+            }
+            Poll::Ready(_) => Err(End::ClientGone),
+            Poll::Pending => Ok(false),
         }
     }
 

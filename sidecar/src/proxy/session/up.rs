@@ -15,7 +15,7 @@ use crate::proxy::observe::Seen;
 use crate::proxy::report::{self, Report};
 use crate::proxy::statements::Statement;
 
-/// The longest text that is looked into for its template, in bytes.
+/// How much of a text is looked into for its template, in bytes.
 const LOOKED_INTO: usize = 64 << 10;
 
 /// The longest message that is kept whole because it may have to be sent again, in bytes.
@@ -135,7 +135,7 @@ impl Session {
                 Ok(Up::Pass)
             }
             tag::FUNCTION_CALL => {
-                self.flow.push(Expect::Query(watch(None)));
+                self.flow.push(Expect::Query(watch(None, self.active)));
                 Ok(Up::Pass)
             }
             tag::TERMINATE => {
@@ -165,7 +165,11 @@ impl Session {
                     )),
                     // The origin judges what is wrong, or long.
                     _ => {
-                        self.flow.push(unread(header.tag, self.cache.queries().others()));
+                        self.flow.push(unread(
+                            header.tag,
+                            self.cache.queries().others(),
+                            self.active,
+                        ));
                         Ok(Up::Pass)
                     }
                 }
@@ -176,15 +180,11 @@ impl Session {
     }
 
     fn query(&mut self, link: &mut Backend, header: Header, body: &[u8], is_whole: bool) -> Up {
-        if !is_whole && header.body <= LOOKED_INTO {
+        if !is_whole && body.len() <= LOOKED_INTO {
             return Up::Wait;
         }
         let text = body.strip_suffix(&[0]).unwrap_or(body);
-        let seen = if header.body <= LOOKED_INTO {
-            self.cache.queries().see(text)
-        } else {
-            Arc::clone(self.cache.queries().others())
-        };
+        let seen = self.see(text);
         self.note_effects(&seen);
         if self.shares()
             && seen.effects.contains(Effects::DEALLOCATE)
@@ -197,10 +197,10 @@ impl Session {
             let text = [b"DEALLOCATE ", &*statement.name].concat();
             write::frontend::query(&mut self.scratch, &text)
                 .expect("a short text without zero bytes");
-            self.flow.push(Expect::Deallocate(watch(Some(seen)), name.into()));
+            self.flow.push(Expect::Deallocate(watch(Some(seen), self.active), name.into()));
             return Up::Instead(header.total());
         }
-        self.flow.push(Expect::Query(watch(Some(seen))));
+        self.flow.push(Expect::Query(watch(Some(seen), self.active)));
         Up::Pass
     }
 
@@ -241,6 +241,7 @@ impl Session {
             return Ok(Up::Instead(header.total()));
         };
         self.note_effects(&statement.seen);
+        self.judges_tags |= statement.text.len() > LOOKED_INTO || !self.reads_text;
         self.prepare(link, &statement, name.is_empty());
         let mut replaced = 0;
         if !name.is_empty() {
@@ -310,7 +311,7 @@ impl Session {
             }
             Frontend::Execute { portal, .. } => {
                 let seen = self.portals.get(portal).cloned();
-                self.flow.push(Expect::Execute(watch(seen)));
+                self.flow.push(Expect::Execute(watch(seen, self.active)));
                 Up::Pass
             }
             // Not of those that come here.
@@ -318,9 +319,14 @@ impl Session {
         }
     }
 
-    fn see(&self, text: &[u8]) -> Arc<Seen> {
-        if text.len() <= LOOKED_INTO {
-            self.cache.queries().see(text)
+    /// What is known of a text. Of a long one only the beginning is looked at; and one that is written so that its
+    /// constants can't be told with certainty counts with the others. What either does is then judged by the tags
+    /// of its answers.
+    fn see(&mut self, text: &[u8]) -> Arc<Seen> {
+        let beginning = &text[..text.len().min(LOOKED_INTO)];
+        self.judges_tags |= beginning.len() < text.len() || !self.reads_text;
+        if self.reads_text {
+            self.cache.queries().see(beginning)
         } else {
             Arc::clone(self.cache.queries().others())
         }
@@ -441,16 +447,16 @@ impl Session {
     }
 }
 
-fn watch(seen: Option<Arc<Seen>>) -> Watch {
-    Watch { seen, started: Instant::now() }
+fn watch(seen: Option<Arc<Seen>>, started: Instant) -> Watch {
+    Watch { seen, started }
 }
 
 /// What a message is answered with that could not be read.
-fn unread(kind: u8, others: &Arc<Seen>) -> Expect {
+fn unread(kind: u8, others: &Arc<Seen>, now: Instant) -> Expect {
     match kind {
         tag::PARSE => Expect::Parse(None),
         tag::DESCRIBE => Expect::Describe,
-        tag::EXECUTE => Expect::Execute(watch(Some(Arc::clone(others)))),
+        tag::EXECUTE => Expect::Execute(watch(Some(Arc::clone(others)), now)),
         _ => Expect::Close(None),
     }
 }
