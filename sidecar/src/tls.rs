@@ -172,8 +172,11 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn take_from_url(url: &str) -> (Options, String) {
-    // A password may hold a question mark; what counts is the first one after it.
-    let host = url.find('@').unwrap_or(0);
+    // A password may hold a question mark; what counts is the first one after it. As for libpq, a user ends before
+    // the first slash.
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let authority = &url[start..start + url[start..].find('/').unwrap_or(url.len() - start)];
+    let host = start + authority.find('@').unwrap_or(0);
     let Some(query) = url[host..].find('?').map(|at| host + at) else {
         return (Vec::new(), url.to_owned());
     };
@@ -316,6 +319,11 @@ mod tests {
             )
         );
         assert_eq!(take("postgresql://h/d?sslmode=disable").2, "postgresql://h/d");
+        let at_later = take("postgres://h/d?sslmode=require&application_name=a@b");
+        assert_eq!(
+            at_later,
+            (Mode::Require, None, "postgres://h/d?application_name=a@b".to_owned())
+        );
         assert_eq!(take("postgres://h/d"), (Mode::Prefer, None, "postgres://h/d".to_owned()));
     }
 

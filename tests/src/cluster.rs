@@ -280,6 +280,11 @@ impl Database {
         )
     }
 
+    /// Where its server listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// The URL for a role, at another address than the server's: a proxy's.
     pub fn url_through(&self, address: std::net::SocketAddr, role: &str, password: &str) -> String {
         format!("postgres://{role}:{password}@{address}/{}?sslmode=disable", self.name)

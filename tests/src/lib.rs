@@ -4,8 +4,12 @@
 
 mod cluster;
 mod drivers;
+mod network;
+mod raw;
 mod sidecar;
 
 pub use cluster::{Cluster, Database};
 pub use drivers::{Driver, Features, difference};
+pub use network::Network;
+pub use raw::{RawClient, RawMessage};
 pub use sidecar::{Reply, Sidecar, add_caches, cache, cache_id};

@@ -48,7 +48,7 @@ bitflags! {
         const ADVISORY_LOCK = 1 << 1;
         /// CREATE TEMP …, INTO TEMP …, or a mention of `pg_temp`.
         const TEMP = 1 << 2;
-        /// LISTEN or UNLISTEN.
+        /// LISTEN. UNLISTEN leaves nothing behind.
         const LISTEN = 1 << 3;
         /// DECLARE … WITH HOLD.
         const HOLD = 1 << 4;

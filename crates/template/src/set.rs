@@ -63,6 +63,11 @@ impl<'a> Reader<'a> {
                     return;
                 }
                 (Keyword::Schema | Keyword::Tablespace, _) if owner != Owner::Session => return,
+                // Who logged in, again: nothing that another session could find.
+                (Keyword::Authorization, Some(Keyword::Default)) if session => {
+                    self.words(1);
+                    return self.value(owner);
+                }
                 (Keyword::Authorization, _) if session => (Some("session_authorization"), 1),
                 (Keyword::Time, Some(Keyword::Zone)) => (Some("timezone"), 2),
                 (Keyword::Xml, Some(Keyword::Option)) => (Some("xmloption"), 2),
@@ -162,12 +167,14 @@ impl<'a> Reader<'a> {
         let first = self.peek().filter(|token| token.kind == Kind::Word);
         let second = ahead.next();
         let second = second.as_ref().and_then(Keyword::of);
+        let first = first.as_ref().and_then(Keyword::of);
+        // Who logged in, again: nothing that another session could find.
+        if (first, second) == (Some(Keyword::Session), Some(Keyword::Authorization)) {
+            return;
+        }
         self.effects |= Effects::SETTINGS;
-        match (first.as_ref().and_then(Keyword::of), second) {
+        match (first, second) {
             (Some(Keyword::All), None) => self.settings.reset_all = true,
-            (Some(Keyword::Session), Some(Keyword::Authorization)) => {
-                self.settings.add("session_authorization", false);
-            }
             (Some(Keyword::Time), Some(Keyword::Zone)) => self.settings.add("timezone", false),
             _ => match name {
                 Some(name) => self.settings.add(&name, false),

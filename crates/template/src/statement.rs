@@ -218,7 +218,7 @@ fn verb_effects(verb: Keyword, rest: &Lexer<'_>) -> Effects {
         Begin | Start | Commit | End | Rollback | Abort | Savepoint | Release => {
             Effects::TRANSACTION
         }
-        Listen | Unlisten => Effects::LISTEN,
+        Listen => Effects::LISTEN,
         Deallocate => Effects::DEALLOCATE,
         Discard => Effects::DISCARD,
         Load => Effects::LOAD,

@@ -183,7 +183,7 @@ fn effects() {
             &["set search_path = pg_temp, a", "select set_config('search_path', 'PG_TEMP', false)"]
                 [..],
         ),
-        (Effects::LISTEN, &["listen a", "unlisten *"][..]),
+        (Effects::LISTEN, &["listen a", "listen \"A b\""][..]),
         (Effects::HOLD, &["declare c scroll cursor with hold for select 1"][..]),
         (Effects::PREPARE, &["prepare a as select 1", "prepare transaction as select 1"][..]),
         (Effects::DEALLOCATE, &["deallocate all"][..]),
@@ -235,8 +235,9 @@ fn settings() {
         ),
         (
             "set schema 'x'; set xml option content; reset session authorization; reset time zone",
-            &["search_path", "xmloption", "session_authorization", "timezone"][..],
+            &["search_path", "xmloption", "timezone"][..],
         ),
+        ("set session authorization default; unlisten *", &[][..]),
         (
             "set session characteristics as transaction read only",
             &[

@@ -20,6 +20,8 @@ impl ErrorField {
     pub const DETAIL: Self = Self(b'D');
     /// What to do.
     pub const HINT: Self = Self(b'H');
+    /// The function in the server's source that found it.
+    pub const ROUTINE: Self = Self(b'R');
 }
 
 /// The fields of an error or notice.

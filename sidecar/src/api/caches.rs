@@ -30,6 +30,8 @@ pub(super) struct CacheView {
     pool_size: usize,
     /// Clients whose session uses the cache now.
     clients: usize,
+    /// Those of them that keep their connection between transactions, because of what they have done.
+    pinned: usize,
     pools: Vec<PoolView>,
 }
 
@@ -151,6 +153,7 @@ fn view(cache: &Cache) -> CacheView {
         pool_mode: settings.pool_mode,
         pool_size: settings.pool_size,
         clients: cache.clients(),
+        pinned: cache.pinned(),
         pools: pools.collect(),
     }
 }

@@ -61,7 +61,7 @@ pub(crate) enum OpenError {
     Method(&'static str),
     #[error("no host of the origin takes writes")]
     ReadOnly,
-    #[error("no answer to the login within {0} s")]
+    #[error("no answer within {0} s")]
     Timeout(u64),
 }
 
@@ -113,12 +113,17 @@ pub(crate) struct Login<'a> {
 
 impl Backend {
     /// A connection to one of the hosts that nothing was said on yet.
-    pub(crate) fn new(stream: Stream, host: usize) -> Self {
+    pub(crate) fn new(stream: Stream, origin: &Arc<Origin>, host: usize) -> Self {
         Self {
             stream,
             input: Buffer::default(),
             output: Buffer::default(),
-            key: Arc::new(OriginKey { host, process: 0, secret: Vec::new() }),
+            key: Arc::new(OriginKey {
+                origin: Arc::clone(origin),
+                host,
+                process: 0,
+                secret: Vec::new(),
+            }),
             params: Params::default(),
             settings: Params::default(),
             prepared: Prepared::default(),
@@ -128,8 +133,16 @@ impl Backend {
         }
     }
 
+    /// What the origin named to cancel its queries by.
+    pub(crate) fn learn_key(&mut self, process: u32, secret: &[u8]) {
+        let OriginKey { origin, host, .. } = &*self.key;
+        let key =
+            OriginKey { origin: Arc::clone(origin), host: *host, process, secret: secret.to_vec() };
+        self.key = Arc::new(key);
+    }
+
     /// Logs in at the first host that will do.
-    pub(crate) async fn open(origin: &Origin, login: &Login<'_>) -> Result<Self, OpenError> {
+    pub(crate) async fn open(origin: &Arc<Origin>, login: &Login<'_>) -> Result<Self, OpenError> {
         let mut last = OpenError::ReadOnly;
         for host in 0..origin.hosts() {
             let attempt =
@@ -142,9 +155,13 @@ impl Backend {
         Err(last)
     }
 
-    async fn open_at(origin: &Origin, host: usize, login: &Login<'_>) -> Result<Self, OpenError> {
+    async fn open_at(
+        origin: &Arc<Origin>,
+        host: usize,
+        login: &Login<'_>,
+    ) -> Result<Self, OpenError> {
         let stream = origin.connect(host).await?;
-        let mut backend = Self::new(stream, host);
+        let mut backend = Self::new(stream, origin, host);
         let version = ProtocolVersion { major: 3, minor: 0 };
         let pairs = login.startup.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
         write::frontend::startup(backend.output.tail(), version, pairs)?;
@@ -160,11 +177,16 @@ impl Backend {
     async fn authenticate(&mut self, keys: Option<&scram::Keys>) -> Result<(), OpenError> {
         let hash = self.stream.peer_certificate().and_then(endpoint::hash);
         let mut exchange = None;
+        let mut is_verified = false;
         loop {
             let total = self.wait_for_message().await?;
             let message = frame::whole(self.input.filled(), LIMIT)?.expect("it was waited for");
             let reply = match Message::read(message)? {
                 Message::Authentication(step) => match step {
+                    // Whoever can't prove that it knows the verifier is not the origin.
+                    Authentication::Ok if exchange.is_some() && !is_verified => {
+                        return Err(scram::ScramError::Server.into());
+                    }
                     Authentication::Ok => {
                         self.input.consume(total);
                         return Ok(());
@@ -172,6 +194,7 @@ impl Backend {
                     Authentication::Sasl(offered) => {
                         let keys = keys.ok_or(OpenError::Method("a password"))?;
                         let offers = |name: &str| offered.iter().any(|m| m == name.as_bytes());
+                        let is_tls = self.stream.is_tls();
                         let hash = hash.as_deref().filter(|_| offers(scram::PLUS));
                         if hash.is_none() && !offers(scram::PLAIN) {
                             return Err(OpenError::Method(
@@ -179,7 +202,7 @@ impl Backend {
                             ));
                         }
                         let name = if hash.is_some() { scram::PLUS } else { scram::PLAIN };
-                        let client = scram::Client::new(keys, hash, super::random::nonce());
+                        let client = scram::Client::new(keys, is_tls, hash, super::random::nonce());
                         let mut reply = Vec::new();
                         write::frontend::sasl_initial(&mut reply, name, client.first().as_bytes())?;
                         exchange = Some(client);
@@ -193,6 +216,7 @@ impl Backend {
                     }
                     Authentication::SaslFinal(data) => {
                         exchange.as_ref().ok_or(scram::ScramError::Malformed)?.verify(data)?;
+                        is_verified = true;
                         Vec::new()
                     }
                     Authentication::Cleartext => {
@@ -233,8 +257,7 @@ impl Backend {
         match Message::read(message)? {
             Message::ParameterStatus(name, value) => self.params.set(name, value),
             Message::BackendKeyData { process, key } => {
-                self.key =
-                    Arc::new(OriginKey { host: self.key.host, process, secret: key.to_vec() });
+                self.learn_key(process, &key.to_vec());
             }
             Message::Ready(status) => {
                 self.status = status;
@@ -277,8 +300,15 @@ impl Backend {
             .is_some_and(|v| v.as_deref() == Some(b"on")))
     }
 
-    /// Sends messages that end with a Query or Sync, and gives what comes back before it is ready again.
+    /// Sends messages that end with a Query or Sync, and gives what comes back before it is ready again. An origin
+    /// that does not answer in the time that a login may take is given up.
     pub(crate) async fn run(&mut self, batch: &[u8]) -> Result<Answer, OpenError> {
+        let patience = self.key.origin.timeout();
+        let answer = tokio::time::timeout(patience, self.run_patiently(batch)).await;
+        answer.unwrap_or_else(|_| Err(OpenError::Timeout(patience.as_secs())))
+    }
+
+    async fn run_patiently(&mut self, batch: &[u8]) -> Result<Answer, OpenError> {
         self.output.append(batch);
         self.output.drain(&mut self.stream).await?;
         let mut answer = Answer::default();
@@ -340,6 +370,21 @@ impl Backend {
             self.input.consume(total);
         }
         self.input.is_empty()
+    }
+
+    /// Writes what is left to be written, and reads, whatever it is, until the origin closes.
+    pub(crate) async fn finish(&mut self) {
+        std::future::poll_fn(|cx| {
+            let _ = self.output.poll_drain(cx, &mut self.stream);
+            loop {
+                self.input.reset();
+                match std::task::ready!(self.input.poll_fill(cx, &mut self.stream)) {
+                    Ok(count) if count > 0 => {}
+                    _ => return std::task::Poll::Ready(()),
+                }
+            }
+        })
+        .await;
     }
 
     /// Says goodbye, as far as that goes without waiting.

@@ -1,6 +1,6 @@
 //! A cache: a named proxy configuration for one origin, with its pools and what it has seen.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,13 +29,32 @@ pub(crate) struct Cache {
     statements: Statements,
     queries: Arc<Queries>,
     schema_age: AtomicU64,
+    /// Who waits for a slot.
+    short: AtomicUsize,
     clients: AtomicUsize,
+    pinned: AtomicUsize,
     retired: AtomicBool,
 }
 
 /// The right to have a connection open.
 pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
+}
+
+/// Counts who waits for a slot, as long as they do.
+struct Short<'a>(&'a AtomicUsize);
+
+impl<'a> Short<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Short<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Cache {
@@ -66,7 +85,9 @@ impl Cache {
             statements: Statements::default(),
             queries: queries.unwrap_or_else(|| Arc::new(Queries::new(settings.max_templates))),
             schema_age: AtomicU64::new(0),
+            short: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
             settings,
         })
@@ -110,6 +131,20 @@ impl Cache {
         self.clients.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many sessions keep their connection between transactions, though they would share it.
+    pub(crate) fn pinned(&self) -> usize {
+        self.pinned.load(Ordering::Relaxed)
+    }
+
+    /// Counts a session that begins to, or ends.
+    pub(crate) fn count_pinned(&self, is_pinned: bool) {
+        if is_pinned {
+            self.pinned.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.pinned.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// How often the schema has changed, as far as is known. A statement that a client prepares after a change
     /// must not meet a plan from before it.
     pub(crate) fn schema_age(&self) -> u64 {
@@ -146,8 +181,14 @@ impl Cache {
                 break;
             }
         }
+        let _short = Short::new(&self.short);
         let permit = Arc::clone(&self.slots).acquire_owned().await.expect("it is never closed");
         Slot { _permit: permit }
+    }
+
+    /// Whether somebody waits for the right to open a connection.
+    pub(crate) fn is_short_of_slots(&self) -> bool {
+        self.short.load(Ordering::Relaxed) > 0
     }
 
     fn all_pools(&self) -> Vec<Arc<Pool>> {
@@ -174,14 +215,17 @@ impl Cache {
         self.retired.load(Ordering::Relaxed)
     }
 
-    /// Figures of each pool: user, database and how many connections do what.
+    /// How many connections do what, by user and database.
     pub(crate) fn figures(&self) -> Vec<(String, String, Figures)> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let pools = self.all_pools();
-        let figures = pools.iter().map(|pool| {
-            let key = pool.key();
-            (text(&key.user), text(&key.database), pool.figures())
-        });
-        figures.collect()
+        let mut sums = BTreeMap::new();
+        for pool in self.all_pools() {
+            let (key, figures) = (pool.key(), pool.figures());
+            let sum: &mut Figures = sums.entry((text(&key.user), text(&key.database))).or_default();
+            sum.idle += figures.idle;
+            sum.used += figures.used;
+            sum.waiting += figures.waiting;
+        }
+        sums.into_iter().map(|((user, database), figures)| (user, database, figures)).collect()
     }
 }

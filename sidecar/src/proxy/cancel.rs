@@ -13,9 +13,10 @@ use super::origin::Origin;
 use super::random;
 
 /// What cancels the queries of one connection to an origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OriginKey {
-    /// Which of the origin's hosts.
+    /// The origin as it was configured when the connection was opened.
+    pub(crate) origin: Arc<Origin>,
+    /// Which of its hosts.
     pub(crate) host: usize,
     pub(crate) process: u32,
     pub(crate) secret: Vec<u8>,
@@ -29,7 +30,6 @@ pub(crate) struct Cancels {
 
 struct Client {
     secret: Vec<u8>,
-    origin: Arc<Origin>,
     target: Mutex<Target>,
     /// A cancel request of this client has reached the origin, or failed to.
     done: Notify,
@@ -50,11 +50,10 @@ pub(crate) struct ClientKey {
 }
 
 impl Cancels {
-    /// A key that cannot be guessed, for a client of `origin`; `length` is that of its secret.
-    pub(crate) fn issue(self: &Arc<Self>, origin: &Arc<Origin>, length: usize) -> ClientKey {
+    /// A key that cannot be guessed; `length` is that of its secret.
+    pub(crate) fn issue(self: &Arc<Self>, length: usize) -> ClientKey {
         let client = Arc::new(Client {
             secret: random::bytes::<32>()[..length].to_vec(),
-            origin: Arc::clone(origin),
             target: Mutex::default(),
             done: Notify::new(),
         });
@@ -93,7 +92,7 @@ impl Client {
             key
         };
         let under_way = UnderWay(&self);
-        if let Err(error) = send(&self.origin, &key).await {
+        if let Err(error) = send(&key).await {
             tracing::warn!(error, "a cancel request did not reach the origin");
         }
         drop(under_way);
@@ -115,7 +114,8 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Sends a cancel request and waits until the origin has closed the connection: by then the signal is sent.
-pub(crate) async fn send(origin: &Origin, key: &OriginKey) -> Result<(), String> {
+pub(crate) async fn send(key: &OriginKey) -> Result<(), String> {
+    let origin = &key.origin;
     let mut stream = origin.connect(key.host).await.map_err(|error| error.to_string())?;
     let exchange = async {
         let mut output = Buffer::default();
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_key_is_gone_with_its_client_and_no_two_are_alike() {
         let cancels = Arc::new(Cancels::default());
-        let (a, b) = (cancels.issue(&origin(), 4), cancels.issue(&origin(), 32));
+        let (a, b) = (cancels.issue(4), cancels.issue(32));
         assert_ne!(a.shown().0, b.shown().0);
         assert_eq!((a.shown().1.len(), b.shown().1.len()), (4, 32));
         drop(a);
@@ -195,8 +195,8 @@ mod tests {
     #[tokio::test]
     async fn a_connection_is_not_reused_while_a_cancel_request_is_on_its_way() {
         let cancels = Arc::new(Cancels::default());
-        let key = cancels.issue(&origin(), 4);
-        key.link(&Arc::new(OriginKey { host: 0, process: 1, secret: vec![1] }));
+        let key = cancels.issue(4);
+        key.link(&Arc::new(OriginKey { origin: origin(), host: 0, process: 1, secret: vec![1] }));
         key.client.lock().under_way += 1;
         assert!(!key.unlink());
         let settled = tokio::spawn(key.settled());

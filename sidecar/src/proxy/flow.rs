@@ -118,7 +118,7 @@ impl Flow {
     pub(crate) fn push_copy_end(&mut self) {
         if self.copying_in {
             self.copying_in = false;
-        } else {
+        } else if !matches!(self.queue.back(), Some(Expect::CopyEnd)) {
             self.push(Expect::CopyEnd);
         }
     }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use integratedb_wire::{Authentication, Backend as Message, Frontend, Startup, TransactionStatus};
 use integratedb_wire::{frame, write};
 use tokio::net::TcpStream;
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::backend::Backend;
 use super::buffer::Buffer;
 use super::cache::Cache;
-use super::cancel::{ClientKey, OriginKey};
+use super::cancel::ClientKey;
 use super::params::Params;
 use super::pool::Lease;
 use super::registry::Registry;
@@ -20,7 +21,6 @@ use super::session::{Client, Session, Source};
 use super::settings::{Auth, PoolMode};
 use super::startup::Wanted;
 use super::stream::{self, Stream};
-use super::verifiers::VerifierError;
 use super::{origin::ConnectError, random};
 
 /// The longest message during authentication, in bytes.
@@ -28,6 +28,9 @@ const LIMIT: usize = 64 << 10;
 
 /// A message from the origin before the first ReadyForQuery may be an error with a long text.
 const ORIGIN_LIMIT: usize = 1 << 20;
+
+/// How long a connection may say nothing before its first packet; nobody types anything until then.
+const FIRST_PACKET: Duration = Duration::from_secs(15);
 
 /// Why there is no session.
 enum Refusal {
@@ -62,6 +65,8 @@ struct Newcomer {
     stream: Stream,
     input: Buffer,
     output: Buffer,
+    /// Until when the client may take its time.
+    deadline: Instant,
 }
 
 /// Takes a new connection to its session, or to its end.
@@ -74,21 +79,16 @@ pub(super) async fn login(
         stream: Stream::Tcp(stream),
         input: Buffer::default(),
         output: Buffer::default(),
+        deadline: Instant::now() + registry.login_time().min(FIRST_PACKET),
     };
-    let time = registry.login_time();
-    let attempt = tokio::time::timeout(time, newcomer.enter(registry)).await;
-    let refusal = match attempt {
-        Ok(Ok((entered, cache))) => {
-            let Newcomer { stream, input, output } = newcomer;
+    let refusal = match Box::pin(newcomer.enter(registry)).await {
+        Ok((entered, cache)) => {
+            let Newcomer { stream, input, output, .. } = newcomer;
             let Entered { key, source, params, settings, lease } = entered;
             let client = Client { stream, input, output, key, source, params, settings };
             return Some((Session::new(Arc::clone(registry), cache, client), lease));
         }
-        Ok(Err(refusal)) => refusal,
-        Err(_) => Refusal::Told(Report::fatal(
-            report::PROTOCOL_VIOLATION,
-            format!("the login was not complete within {} s", time.as_secs()),
-        )),
+        Err(refusal) => refusal,
     };
     match refusal {
         Refusal::Over => return None,
@@ -114,8 +114,11 @@ struct Entered {
 
 impl Newcomer {
     async fn enter(&mut self, registry: &Arc<Registry>) -> Result<(Entered, Arc<Cache>), Refusal> {
-        let wanted = self.first_packet(registry).await?;
-        if registry.clients() > registry.max_clients() {
+        let wanted = timeout_at(self.deadline, self.first_packet(registry))
+            .await
+            .map_err(|_| too_late())??;
+        self.deadline = Instant::now() + registry.login_time();
+        if registry.sessions() >= registry.max_clients() {
             return Err(Report::fatal(
                 report::TOO_MANY_CONNECTIONS,
                 "sorry, too many clients already",
@@ -226,7 +229,8 @@ impl Newcomer {
                     .into()),
                 };
             }
-            if self.input.fill(&mut self.stream).await? == 0 {
+            let fill = self.input.fill(&mut self.stream);
+            if timeout_at(self.deadline, fill).await.map_err(|_| too_late())?? == 0 {
                 return Err(Refusal::Over);
             }
         }
@@ -239,10 +243,9 @@ impl Newcomer {
         cache: &Arc<Cache>,
         wanted: &Wanted,
     ) -> Result<Entered, Refusal> {
-        let origin = Arc::clone(cache.origin());
         let slot = cache.slot(None).await;
         let (stream, host) = connect(cache).await?;
-        let mut link = Backend::new(stream, host);
+        let mut link = Backend::new(stream, cache.origin(), host);
         write::frontend::startup(link.output.tail(), wanted.version, wanted.startup())?;
         let mut minor = wanted.version.minor;
         let mut key = None;
@@ -253,7 +256,8 @@ impl Newcomer {
                 frame::whole(link.input.filled(), ORIGIN_LIMIT).map_err(|e| nonsense(&e))?
             else {
                 self.output.drain(&mut self.stream).await?;
-                match link.input.fill(&mut link.stream).await {
+                let fill = link.input.fill(&mut link.stream);
+                match timeout_at(self.deadline, fill).await.map_err(|_| too_late())? {
                     Ok(count) if count > 0 => continue,
                     _ => return Err(lost()),
                 }
@@ -274,9 +278,9 @@ impl Newcomer {
                     answer = !matches!(step, Authentication::Ok | Authentication::SaslFinal(_));
                 }
                 Message::BackendKeyData { process, key: secret } => {
-                    link.key = Arc::new(OriginKey { host, process, secret: secret.to_vec() });
+                    link.learn_key(process, &secret.to_vec());
                     let length = if minor >= 2 { 32 } else { 4 };
-                    let issued = registry.cancels().issue(&origin, length);
+                    let issued = registry.cancels().issue(length);
                     let (process, secret) = issued.shown();
                     write::backend::backend_key_data(self.output.tail(), process, secret)?;
                     key = Some(issued);
@@ -312,7 +316,7 @@ impl Newcomer {
             }
         }
         // An origin without a postmaster behind it may have no key; a key that leads nowhere does no harm.
-        let key = key.unwrap_or_else(|| registry.cancels().issue(&origin, 4));
+        let key = key.unwrap_or_else(|| registry.cancels().issue(4));
         Ok(Entered {
             key,
             source: Source::Own,
@@ -353,7 +357,7 @@ impl Newcomer {
             settings.set(b"application_name", name);
         }
         let length = if wanted.version.minor >= 2 { 32 } else { 4 };
-        let key = registry.cancels().issue(cache.origin(), length);
+        let key = registry.cancels().issue(length);
         let output = self.output.tail();
         write::backend::authentication_ok(output);
         for (name, value) in params.iter() {
@@ -399,17 +403,11 @@ impl Newcomer {
         })?;
         let verifier = verifiers.of(&user).await.map_err(|error| {
             tracing::warn!(cache = %cache.id(), %error, "a login failed");
-            match error {
-                VerifierError::Unavailable(_) => Report::fatal(
-                    report::CONNECTION_FAILURE,
-                    "the proxy can't ask the origin who may come in",
-                )
-                .detail(error.to_string()),
-                VerifierError::NotScram(_) => Report::fatal(
-                    report::INVALID_PASSWORD,
-                    format!("password authentication failed for user \"{user}\""),
-                ),
-            }
+            Report::fatal(
+                report::CONNECTION_FAILURE,
+                "the proxy can't ask the origin who may come in",
+            )
+            .detail(error.to_string())
         })?;
         let hash = registry.tls().filter(|_| self.stream.is_tls()).and_then(|tls| tls.hash);
         let plus = hash.as_ref().map(|_| scram::PLUS.as_bytes());
@@ -477,6 +475,12 @@ async fn connect(cache: &Cache) -> Result<(Stream, usize), Refusal> {
         report = report.detail(error.to_string());
     }
     Err(report.into())
+}
+
+fn too_late() -> Refusal {
+    Report::fatal(report::PROTOCOL_VIOLATION, "the login took too long")
+        .hint("The limit is login_secs of the proxy.")
+        .into()
 }
 
 fn lost() -> Refusal {

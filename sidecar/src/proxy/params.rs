@@ -23,6 +23,17 @@ impl Params {
         }
     }
 
+    /// These, and what `below` has besides.
+    pub(crate) fn over(self, below: &Self) -> Self {
+        let mut all = self;
+        for (name, value) in below.iter() {
+            if all.get(name).is_none() {
+                all.set(name, value);
+            }
+        }
+        all
+    }
+
     /// Whether both are the same; at once where they are shared.
     pub(crate) fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self == other

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::backend::{Backend, Login, OpenError};
 use super::cache::{Cache, Slot};
@@ -32,6 +32,8 @@ pub(crate) struct Pool {
     permits: Arc<Semaphore>,
     size: usize,
     state: Mutex<State>,
+    /// A connection has become idle.
+    freed: Notify,
 }
 
 #[derive(Default)]
@@ -99,7 +101,7 @@ impl Pool {
         ];
         startup.extend(key.options.iter().cloned());
         let permits = Arc::new(Semaphore::new(size));
-        Self { key, startup, permits, size, state: Mutex::default() }
+        Self { key, startup, permits, size, state: Mutex::default(), freed: Notify::new() }
     }
 
     pub(crate) const fn key(&self) -> &PoolKey {
@@ -113,6 +115,11 @@ impl Pool {
     /// Keys that a client has just shown.
     pub(crate) fn learn(&self, keys: &Arc<Keys>) {
         self.lock().keys = Some(Arc::clone(keys));
+    }
+
+    /// Keys that a client has shown before; there may be newer ones.
+    pub(crate) fn learn_if_none(&self, keys: &Arc<Keys>) {
+        self.lock().keys.get_or_insert_with(|| Arc::clone(keys));
     }
 
     /// What a connection reports after its login, once there has been one.
@@ -132,8 +139,10 @@ impl Pool {
         if let Some(lease) = self.try_acquire(cache) {
             return Ok(lease);
         }
-        let patience = Duration::from_secs(cache.settings().query_wait_secs);
         let mut last = None;
+        let Some(patience) = limit(cache.settings().query_wait_secs) else {
+            return self.wait(cache, &mut last).await;
+        };
         let lease = tokio::time::timeout(patience, self.wait(cache, &mut last)).await;
         lease.unwrap_or_else(|_| {
             let mut bytes = Vec::new();
@@ -158,7 +167,13 @@ impl Pool {
             if let Some(Idle { backend, slot }) = self.take_idle(cache) {
                 return Ok(Lease { backend, slot, permit });
             }
-            match self.open(cache).await {
+            // Where no more may be opened, one that another client gives back will do.
+            let slot = tokio::select! {
+                biased;
+                slot = cache.slot(Some(self)) => slot,
+                () = self.freed.notified() => continue,
+            };
+            match self.open(cache, slot).await {
                 Ok((backend, slot)) => return Ok(Lease { backend, slot, permit }),
                 Err(error) if error.may_pass() => {
                     tracing::warn!(cache = %cache.id(), %error, "no connection to the origin; trying again");
@@ -175,8 +190,7 @@ impl Pool {
         }
     }
 
-    async fn open(&self, cache: &Cache) -> Result<(Backend, Slot), OpenError> {
-        let slot = cache.slot(Some(self)).await;
+    async fn open(&self, cache: &Cache, slot: Slot) -> Result<(Backend, Slot), OpenError> {
         let keys = self.lock().keys.clone();
         let login = Login { startup: &self.startup, keys: keys.as_deref() };
         let backend = Backend::open(cache.origin(), &login).await?;
@@ -203,7 +217,9 @@ impl Pool {
     /// Takes a connection back that is as good as new.
     pub(crate) fn release(&self, lease: Lease, cache: &Cache) {
         let Lease { mut backend, slot, permit } = lease;
-        if cache.is_retired() {
+        // Another pool may wait for the right to open one, while nobody here does.
+        let is_in_the_way = cache.is_short_of_slots() && self.lock().waiting == 0;
+        if cache.is_retired() || is_in_the_way {
             backend.close();
             return;
         }
@@ -211,6 +227,7 @@ impl Pool {
         self.lock().idle.push(Idle { backend, slot });
         // Only now, so that whoever gets it finds the connection.
         drop(permit);
+        self.freed.notify_one();
     }
 
     /// Closes what has been idle for too long, or all.

@@ -154,7 +154,12 @@ impl Registry {
         &self.cancels
     }
 
-    /// How many clients are connected.
+    /// How many clients are logged in.
+    pub(crate) fn sessions(&self) -> usize {
+        self.read().caches.values().map(|cache| cache.clients()).sum()
+    }
+
+    /// How many clients are connected, logged in or not.
     pub(crate) fn clients(&self) -> usize {
         self.clients.load(Ordering::Relaxed)
     }

@@ -194,9 +194,19 @@ pub(crate) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// `certificate` is the hash of the origin's certificate when PLUS is used.
-    pub(crate) fn new(keys: &'a Keys, certificate: Option<&[u8]>, nonce: String) -> Self {
-        let header = if certificate.is_some() { "p=tls-server-end-point,," } else { "n,," };
+    /// `certificate` is the hash of the origin's certificate when PLUS is used. Over TLS without it, the origin is
+    /// told that it could have been: one that did offer it then knows that somebody took it away.
+    pub(crate) fn new(
+        keys: &'a Keys,
+        is_tls: bool,
+        certificate: Option<&[u8]>,
+        nonce: String,
+    ) -> Self {
+        let header = match certificate {
+            Some(_) => "p=tls-server-end-point,,",
+            None if is_tls => "y,,",
+            None => "n,,",
+        };
         let mut binding = header.as_bytes().to_vec();
         binding.extend(certificate.unwrap_or_default());
         Self { keys, nonce, header: header.to_owned(), binding, signature: None }
@@ -334,7 +344,8 @@ mod tests {
         let (_, keys) = server.finish(client.message()).expect("the right password");
 
         let open = |origin: Verifier, certificate: Option<&[u8]>| {
-            let mut client = Client::new(&keys, certificate, "c-nonce".to_owned());
+            let mut client =
+                Client::new(&keys, certificate.is_some(), certificate, "c-nonce".to_owned());
             let mechanism = if certificate.is_some() { PLUS } else { PLAIN };
             let (server, first) = Server::start(
                 origin,
@@ -355,7 +366,7 @@ mod tests {
     #[test]
     fn a_server_that_does_not_know_the_verifier_is_not_believed() {
         let keys = login(b"correct horse", ChannelBinding::unsupported(), None).expect("right");
-        let mut client = Client::new(&keys, None, "n".to_owned());
+        let mut client = Client::new(&keys, false, None, "n".to_owned());
         let salt = BASE64_STANDARD.encode(&keys.verifier.salt);
         let first = format!("r=n2,s={salt},i={}", keys.verifier.iterations);
         client.last(first.as_bytes()).expect("looks right");

@@ -20,6 +20,9 @@ use super::settings::{Caches, ProxySettings};
 /// How often what is old is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Connections beyond twice the most clients that may be on their way to a login, or to be told that it is full.
+const NEWCOMERS: usize = 100;
+
 /// A running proxy.
 pub struct Proxy {
     registry: Arc<Registry>,
@@ -137,6 +140,8 @@ async fn accept(
             () = registry.stopping().cancelled() => break,
         };
         match accepted {
+            // Not even told so: descriptors are for those who will be served.
+            Ok(_) if registry.clients() > registry.max_clients().saturating_mul(2) + NEWCOMERS => {}
             Ok((stream, _)) => {
                 turn = (turn + 1) % (queues.len() + 1);
                 match queues.get(turn) {

@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::observe::Seen;
+use super::params::Params;
 
 /// A statement as a client prepared it.
 #[derive(Debug)]
@@ -19,11 +21,29 @@ pub(crate) struct Statement {
     pub(crate) text: Box<[u8]>,
     /// OIDs of its parameters' types, four bytes each.
     pub(crate) types: Box<[u8]>,
+    /// Under which settings its constants are read: see [`reading`].
+    reading: Box<[u8]>,
     pub(crate) seen: Arc<Seen>,
+}
+
+/// The settings that decide what a constant means when its statement is prepared. A statement is only shared where
+/// they are the same.
+pub(crate) fn reading(params: &Params) -> Vec<u8> {
+    let names: [&[u8]; 5] = [
+        b"TimeZone",
+        b"DateStyle",
+        b"IntervalStyle",
+        b"client_encoding",
+        b"standard_conforming_strings",
+    ];
+    names.map(|name| params.get(name).unwrap_or_default()).join(&0)
 }
 
 /// What all names of statements begin with that the proxy gives.
 const PREFIX: &str = "integratedb_";
+
+/// One for the whole process: a session that a reload takes to the next cache brings its statements along.
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 impl Statement {
     pub(crate) const fn id(&self) -> u64 {
@@ -40,29 +60,35 @@ pub(crate) struct Statements {
 
 #[derive(Default)]
 struct State {
-    last_id: u64,
     /// By the hash of text and types; a second statement with the same hash is not shared.
     by_hash: HashMap<u64, Weak<Statement>>,
 }
 
 impl Statements {
-    /// The statement with this text and these types.
-    pub(crate) fn intern(&self, text: &[u8], types: &[u8], seen: &Arc<Seen>) -> Arc<Statement> {
-        let hash = self.hasher.hash_one((text, types));
+    /// The statement with this text and these types, read in this way.
+    pub(crate) fn intern(
+        &self,
+        text: &[u8],
+        types: &[u8],
+        reading: &[u8],
+        seen: &Arc<Seen>,
+    ) -> Arc<Statement> {
+        let hash = self.hasher.hash_one((text, types, reading));
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(known) = state.by_hash.get(&hash).and_then(Weak::upgrade)
             && *known.text == *text
             && *known.types == *types
+            && *known.reading == *reading
         {
             return known;
         }
-        state.last_id += 1;
-        let id = state.last_id;
+        let id = LAST_ID.fetch_add(1, Ordering::Relaxed) + 1;
         let statement = Arc::new(Statement {
             id,
             name: format!("{PREFIX}{id}").into_bytes().into(),
             text: text.into(),
             types: types.into(),
+            reading: reading.into(),
             seen: Arc::clone(seen),
         });
         // What nobody has any more goes when the map has doubled since it last went.
@@ -175,19 +201,20 @@ mod tests {
     fn equal_statements_are_one_as_long_as_somebody_has_them() {
         let statements = Statements::default();
         let seen = Seen::for_tests();
-        let a = statements.intern(b"SELECT 1", b"", &seen);
-        assert_eq!(a.id, statements.intern(b"SELECT 1", b"", &seen).id);
-        assert_ne!(a.id, statements.intern(b"SELECT 1", &[0; 4], &seen).id);
+        let a = statements.intern(b"SELECT 1", b"", b"UTC", &seen);
+        assert_eq!(a.id, statements.intern(b"SELECT 1", b"", b"UTC", &seen).id);
+        assert_ne!(a.id, statements.intern(b"SELECT 1", b"", b"CET", &seen).id);
+        assert_ne!(a.id, statements.intern(b"SELECT 1", &[0; 4], b"UTC", &seen).id);
         let id = a.id;
         drop(a);
-        assert_ne!(id, statements.intern(b"SELECT 1", b"", &seen).id);
+        assert_ne!(id, statements.intern(b"SELECT 1", b"", b"UTC", &seen).id);
     }
 
     #[test]
     fn the_one_unused_for_longest_goes_first() {
         let statements = Statements::default();
         let seen = Seen::for_tests();
-        let make = |text: &str| statements.intern(text.as_bytes(), b"", &seen);
+        let make = |text: &str| statements.intern(text.as_bytes(), b"", b"", &seen);
         let (a, b, c) = (make("a"), make("b"), make("c"));
         let mut prepared = Prepared::default();
         for statement in [&a, &b, &c] {

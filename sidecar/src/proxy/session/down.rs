@@ -35,6 +35,7 @@ impl Session {
                     sent = at;
                     self.down_hidden = self.down_rest > 0;
                 }
+                sent = self.say_own_after(bytes, sent, at);
                 continue;
             }
             let header = match frame::header(rest) {
@@ -67,14 +68,7 @@ impl Session {
             }
             self.down_rest = total - count;
             at += count;
-            if self.down_rest == 0
-                && let Some(own) = self.flow.next_own()
-            {
-                self.output.append(&bytes[sent..at]);
-                sent = at;
-                self.output.append(&own);
-                self.say_own();
-            }
+            sent = self.say_own_after(bytes, sent, at);
         }
         if sent == 0 && at == bytes.len() {
             self.output.append_all(&mut input);
@@ -87,6 +81,19 @@ impl Session {
         }
         link.input = input;
         Ok(())
+    }
+
+    /// Tells the client what the proxy itself answers, where it is its turn after these bytes; gives up to where they
+    /// are in the output by then.
+    fn say_own_after(&mut self, bytes: &[u8], sent: usize, at: usize) -> usize {
+        if self.down_rest > 0 {
+            return sent;
+        }
+        let Some(own) = self.flow.next_own() else { return sent };
+        self.output.append(&bytes[sent..at]);
+        self.output.append(&own);
+        self.say_own();
+        at
     }
 
     /// Whether the contents of a message matter, so that it can't be passed on in pieces.
@@ -122,7 +129,11 @@ impl Session {
             _ => {}
         }
         match self.flow.answer(message.tag) {
-            Answered::Pass | Answered::Ready => Down::Pass,
+            Answered::Ready => {
+                self.failed = false;
+                Down::Pass
+            }
+            Answered::Pass => Down::Pass,
             Answered::Swallow => Down::Hide,
             Answered::Done(expect) => {
                 self.done(link, expect, now);
@@ -170,6 +181,7 @@ impl Session {
         if self.status == TransactionStatus::Idle {
             self.judges_tags = false;
             self.portals.clear();
+            self.count_pin(self.pinned);
         }
     }
 
@@ -181,7 +193,7 @@ impl Session {
             self.dismissed = true;
         }
         // "cached plan must not change result type": the schema has changed behind our back.
-        if fields.get(ErrorField::CODE) == Some(report::NOT_SUPPORTED.as_bytes()) {
+        if fields.get(ErrorField::ROUTINE) == Some(b"RevalidateCachedQuery") {
             self.cache.schema_changed();
         }
     }

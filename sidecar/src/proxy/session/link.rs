@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use integratedb_wire::{TransactionStatus, write};
-use tokio::io::AsyncReadExt;
 
 use super::{End, Session, Source, can_be_read, state};
 use crate::proxy::backend::OpenError;
 use crate::proxy::cancel;
 use crate::proxy::pool::Lease;
 use crate::proxy::report::{self, Report};
+
+/// How many connections may refuse a session's settings before the session is given up.
+const ATTEMPTS: u32 = 3;
 
 /// Bytes a client may send ahead while it waits for a connection.
 const AHEAD: usize = 16 << 10;
@@ -36,6 +38,7 @@ impl Session {
         self.follow_reload()?;
         let Source::Pool { pool, .. } = &self.source else { return Err(End::OriginGone) };
         let pool = Arc::clone(pool);
+        let mut refused = 0;
         loop {
             let mut lease = tokio::select! {
                 biased;
@@ -45,8 +48,14 @@ impl Session {
             let link = &mut lease.backend;
             match state::restore(link, &self.settings).await {
                 Ok(None) => {}
+                // What others have set there may be in the way, and is so no longer.
+                Ok(Some(_)) if refused < ATTEMPTS => {
+                    refused += 1;
+                    lease.backend.close();
+                    continue;
+                }
                 Ok(Some(why)) => {
-                    pool.release(lease, &self.cache);
+                    lease.backend.close();
                     return Err(End::Told(
                         Report::fatal(
                             report::CANNOT_CONNECT_NOW,
@@ -89,7 +98,7 @@ impl Session {
             )));
         };
         *pool = cache.pool(pool.key());
-        pool.learn(keys);
+        pool.learn_if_none(keys);
         cache.enter();
         std::mem::replace(&mut self.cache, cache).leave();
         Ok(())
@@ -97,11 +106,15 @@ impl Session {
 
     /// Learns from the origin what the last transaction has set.
     pub(super) async fn capture(&mut self, lease: &mut Lease) -> Result<(), End> {
+        // A cancel request that comes late is for the client's query, not for this one.
+        if !self.key.unlink() {
+            self.key.settled().await;
+        }
         let captured = state::capture(&mut lease.backend, &self.settings, &self.touched).await;
         self.touched = state::Touched::default();
         match captured {
-            Ok(settings) => {
-                self.settings = settings;
+            Ok(captured) => {
+                self.settings = captured.over(&self.first_settings);
                 Ok(())
             }
             // Going on with what was set before would be wrong without a word.
@@ -161,20 +174,15 @@ impl Session {
         }
         // A client that said goodbye wants done what it asked for; one that is gone does not any more.
         let is_wanted = self.terminated && self.up_rest == 0;
-        let origin = Arc::clone(self.cache.origin());
         self.registry.spawn(async move {
             // The lease goes last: the connection counts until it is closed.
             let mut lease = lease;
             let backend = &mut lease.backend;
-            if !is_wanted && let Err(error) = cancel::send(&origin, &backend.key).await {
-                tracing::warn!(error, "the query of a client that is gone could not be cancelled");
-            }
             if is_wanted {
                 write::frontend::terminate(backend.output.tail());
-            }
-            if backend.output.drain(&mut backend.stream).await.is_ok() && is_wanted {
-                let mut sink = vec![0; 4096];
-                while matches!(backend.stream.read(&mut sink).await, Ok(count) if count > 0) {}
+                backend.finish().await;
+            } else if let Err(error) = cancel::send(&backend.key).await {
+                tracing::warn!(error, "the query of a client that is gone could not be cancelled");
             }
         });
     }

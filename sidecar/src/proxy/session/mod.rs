@@ -80,6 +80,8 @@ pub(super) struct Session {
     portals: Portals,
     params: Params,
     settings: Params,
+    /// What the client came with, and has again when it resets a setting.
+    first_settings: Params,
     touched: Touched,
     /// Whether texts can be told apart into what is constant and what is not: see [`can_be_read`].
     reads_text: bool,
@@ -87,6 +89,8 @@ pub(super) struct Session {
     judges_tags: bool,
     /// The connection may not serve another client before this one is gone.
     pinned: bool,
+    /// Whether that is counted.
+    counted_pin: bool,
     /// Bytes of a message from the client that are still to be passed on.
     up_rest: usize,
     /// The same of a message from the origin; and whether the client gets them.
@@ -188,9 +192,11 @@ impl Session {
             reads_text: can_be_read(&client.params),
             judges_tags: false,
             params: client.params,
+            first_settings: client.settings.clone(),
             settings: client.settings,
             touched: Touched::default(),
             pinned: false,
+            counted_pin: false,
             up_rest: 0,
             down_rest: 0,
             down_hidden: false,
@@ -251,6 +257,14 @@ impl Session {
     /// Whether connections are given back between transactions.
     fn shares(&self) -> bool {
         self.mode == PoolMode::Transaction
+    }
+
+    /// Has the cache count the session as pinned, or no longer.
+    fn count_pin(&mut self, is_pinned: bool) {
+        if self.counted_pin != is_pinned {
+            self.counted_pin = is_pinned;
+            self.cache.count_pinned(is_pinned);
+        }
     }
 
     /// Tells the client why, where there is something to tell and the client is between messages.
@@ -332,6 +346,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.count_pin(false);
         self.cache.leave();
     }
 }

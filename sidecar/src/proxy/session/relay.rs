@@ -142,6 +142,7 @@ impl Session {
         }
         match self.input.poll_fill(cx, &mut self.client) {
             Poll::Ready(Ok(count)) if count > 0 => {
+                self.active = Instant::now();
                 self.on_client(link)?;
                 Ok(true)
             }

@@ -16,7 +16,8 @@ use crate::proxy::settings::CacheSettings;
 ///
 /// pg_settings does not show settings that no module has declared, nor the role: those are asked for by name.
 const CAPTURE: &[u8] = b"SELECT name, setting FROM pg_catalog.pg_settings \
-    WHERE source = 'session' AND context <> 'internal' AND name NOT LIKE 'transaction\\_%' \
+    WHERE source = 'session' AND context <> 'internal' AND name NOT IN \
+    ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable') \
     UNION ALL \
     SELECT name, pg_catalog.current_setting(name, true) FROM pg_catalog.unnest($1::text[]) AS name";
 
@@ -49,7 +50,7 @@ fn is_hidden(name: &str) -> bool {
     name.contains('.') || name == "role"
 }
 
-/// Asks what is set now.
+/// Asks what is set now, of what pg_settings shows and of what is known to have been set `before` or `touched`.
 pub(super) async fn capture(
     link: &mut Backend,
     before: &Params,
@@ -75,10 +76,6 @@ pub(super) async fn capture(
         });
     }
     let mut settings = Params::default();
-    // The name that the client came with counts until it sets another.
-    if let Some(name) = before.get(b"application_name") {
-        settings.set(b"application_name", name);
-    }
     for row in &answer.rows {
         if let [Some(name), Some(value)] = row.as_slice()
             && !(name == b"role" && value == b"none")
@@ -104,6 +101,19 @@ pub(super) async fn restore(
     if link.settings.same(wanted) {
         return Ok(None);
     }
+    // A setting may need the rights of the role that logged in, or those of the one that is set.
+    let refusal = restore_in_order(link, wanted, false).await?;
+    if refusal.is_none() || wanted.get(b"role").is_none() {
+        return Ok(refusal);
+    }
+    restore_in_order(link, wanted, true).await
+}
+
+async fn restore_in_order(
+    link: &mut Backend,
+    wanted: &Params,
+    role_first: bool,
+) -> Result<Option<String>, OpenError> {
     let mut batch = Vec::new();
     let has_other_role = link.settings.get(b"role") != wanted.get(b"role");
     // What follows may need the rights of the role that logged in.
@@ -117,9 +127,9 @@ pub(super) async fn restore(
     }
     write::frontend::parse(&mut batch, b"", SET, &[])?;
     let role = wanted.get(b"role").filter(|_| has_other_role).map(|role| (&b"role"[..], role));
-    for (name, value) in
-        wanted.beyond(&link.settings).filter(|(name, _)| name != b"role").chain(role)
-    {
+    let (first, last) = if role_first { (role, None) } else { (None, role) };
+    let others = wanted.beyond(&link.settings).filter(|(name, _)| name != b"role");
+    for (name, value) in first.into_iter().chain(others).chain(last) {
         write::frontend::bind_text(&mut batch, b"", b"", &[Some(name), Some(value)])?;
         write::frontend::execute(&mut batch, b"", 0)?;
     }
@@ -165,6 +175,9 @@ fn message_of(error: &[u8]) -> String {
 /// Makes a connection as new, by the cache's reset query. False when that failed, or nothing is known of it then.
 pub(super) async fn reset(link: &mut Backend, settings: &CacheSettings) -> bool {
     let text = settings.server_reset_query.as_bytes();
+    if text.trim_ascii().is_empty() {
+        return false;
+    }
     let mut batch = Vec::new();
     if write::frontend::query(&mut batch, text).is_err() {
         return false;

@@ -1,5 +1,6 @@
 //! What a client's messages mean, and what of them goes to the origin.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Expect, Undo, Watch};
 use crate::proxy::observe::Seen;
 use crate::proxy::report::{self, Report};
-use crate::proxy::statements::Statement;
+use crate::proxy::statements::{Statement, reading};
 
 /// How much of a text is looked into for its template, in bytes.
 const LOOKED_INTO: usize = 64 << 10;
@@ -23,6 +24,9 @@ const KEPT: usize = 16 << 20;
 
 /// The longest message of those that hold nothing but names, in bytes.
 const NAMES: usize = 8 << 10;
+
+/// Statements whose templates are remembered by name, where names are the origin's matter.
+const LABELS: usize = 10_000;
 
 /// What leaves something in a session that no other session may find, and nobody can carry over.
 const PINNING: Effects = Effects::ADVISORY_LOCK
@@ -48,7 +52,6 @@ impl Session {
         let mut input = std::mem::take(&mut self.input);
         let (mut at, mut sent) = (0, 0);
         let bytes = input.filled();
-        self.active = Instant::now();
         let mut missing = None;
         while at < bytes.len() && !self.terminated {
             let rest = &bytes[at..];
@@ -81,6 +84,7 @@ impl Session {
                     break;
                 }
                 Up::Instead(replaced) => {
+                    let replaced = replaced.min(rest.len());
                     link.output.append(&bytes[sent..at]);
                     link.output.append(&self.scratch);
                     self.scratch.clear();
@@ -187,6 +191,7 @@ impl Session {
         let seen = self.see(text);
         self.note_effects(&seen);
         if self.shares()
+            && is_whole
             && seen.effects.contains(Effects::DEALLOCATE)
             && self.status != TransactionStatus::Failed
             && !self.flow.is_skipping()
@@ -261,6 +266,10 @@ impl Session {
             Frontend::Parse { name, text, types } => {
                 let seen = self.see(text);
                 if !self.shares() {
+                    // Those that SQL deallocates are not taken out, so that from time to time all are.
+                    if self.labels.len() >= LABELS {
+                        self.labels = HashMap::new();
+                    }
                     self.labels.insert(name.into(), seen);
                     self.flow.push(Expect::Parse(None));
                     return Up::Pass;
@@ -268,7 +277,12 @@ impl Session {
                 if self.flow.is_skipping() {
                     return Up::Pass;
                 }
-                let statement = self.cache.statements().intern(text, types.bytes(), &seen);
+                let statement = self.cache.statements().intern(
+                    text,
+                    types.bytes(),
+                    &reading(&self.params),
+                    &seen,
+                );
                 self.parse(link, name, statement, total)
             }
             Frontend::Describe(Target::Statement, name)
