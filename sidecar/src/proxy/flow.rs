@@ -86,12 +86,14 @@ pub(crate) struct Flow {
     skipping: bool,
     /// The origin waits for data of a COPY, and the client has not ended it.
     copying_in: bool,
+    /// Messages of the extended protocol were sent, and neither Sync nor Query after them.
+    batch_open: bool,
 }
 
 impl Flow {
-    /// Whether nothing is owed.
+    /// Whether nothing is owed, and no batch is open that a Sync would end: with it, so is a transaction.
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && !self.skipping
+        self.queue.is_empty() && !self.skipping && !self.batch_open
     }
 
     /// Whether the origin skips messages now.
@@ -102,6 +104,11 @@ impl Flow {
     /// Notes a message, unless the origin skips it.
     pub(crate) fn push(&mut self, expect: Expect) {
         if !self.skipping {
+            match expect {
+                Expect::Query(_) | Expect::Deallocate(..) => self.batch_open = false,
+                Expect::Say(..) | Expect::CopyEnd | Expect::Sync => {}
+                _ => self.batch_open = true,
+            }
             self.queue.push_back(expect);
         }
     }
@@ -110,6 +117,7 @@ impl Flow {
         // While the origin takes data in, it ignores Sync (PostgreSQL manual, "COPY Operations").
         if !self.copying_in {
             self.skipping = false;
+            self.batch_open = false;
             self.queue.push_back(Expect::Sync);
         }
     }
@@ -289,6 +297,16 @@ mod tests {
             assert_eq!(matches!(flow.answer(tag), Answered::Done(_)), is_done);
         }
         assert!(!flow.is_empty());
+        assert!(matches!(flow.answer(tag::READY), Answered::Ready));
+        assert!(flow.is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_open_until_a_sync_even_if_all_is_answered() {
+        let mut flow = flow([Expect::Parse(None)]);
+        assert!(matches!(flow.answer(tag::PARSE_COMPLETE), Answered::Done(_)));
+        assert!(!flow.is_empty());
+        flow.push_sync();
         assert!(matches!(flow.answer(tag::READY), Answered::Ready));
         assert!(flow.is_empty());
     }

@@ -205,6 +205,11 @@ impl Session {
             self.flow.push(Expect::Deallocate(watch(Some(seen), self.active), name.into()));
             return Up::Instead(header.total());
         }
+        if self.shares() && !self.flow.is_skipping() {
+            // The origin drops it with every Query.
+            link.prepared.set_unnamed(None);
+            self.names.set(b"", None);
+        }
         self.flow.push(Expect::Query(watch(Some(seen), self.active)));
         Up::Pass
     }
