@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use integratedb_wire::{Backend as Message, ErrorField, frame, write};
+use integratedb_wire::{Backend as Message, ErrorField, Target, frame, write};
 
 use crate::proxy::backend::{Backend, OpenError};
 use crate::proxy::params::Params;
@@ -133,6 +133,8 @@ async fn restore_in_order(
         write::frontend::bind_text(&mut batch, b"", b"", &[Some(name), Some(value)])?;
         write::frontend::execute(&mut batch, b"", 0)?;
     }
+    // The client has no such statement.
+    write::frontend::close(&mut batch, Target::Statement, b"")?;
     write::frontend::sync(&mut batch);
     link.prepared.set_unnamed(None);
     let answer = link.run(&batch).await?;
@@ -186,12 +188,15 @@ pub(super) async fn reset(link: &mut Backend, settings: &CacheSettings) -> bool 
         Ok(answer) if answer.error.is_none() => {}
         _ => return false,
     }
-    // What the reset query left, by whatever name, would be in the way of what the next client prepares.
+    // What the reset query left, by whatever name, would be in the way of what the next client prepares. The
+    // statement without a name no SQL takes away: the next client could run it.
     batch.clear();
-    let deallocate = write::frontend::query(&mut batch, b"DEALLOCATE ALL");
-    if deallocate.is_err()
-        || !matches!(link.run(&batch).await, Ok(answer) if answer.error.is_none())
-    {
+    let forget = write::frontend::parse(&mut batch, b"", b"DEALLOCATE ALL", &[])
+        .and_then(|()| write::frontend::bind_text(&mut batch, b"", b"", &[]))
+        .and_then(|()| write::frontend::execute(&mut batch, b"", 0))
+        .and_then(|()| write::frontend::close(&mut batch, Target::Statement, b""));
+    write::frontend::sync(&mut batch);
+    if forget.is_err() || !matches!(link.run(&batch).await, Ok(answer) if answer.error.is_none()) {
         return false;
     }
     link.prepared.clear();
