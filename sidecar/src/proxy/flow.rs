@@ -59,6 +59,15 @@ pub(crate) enum Expect {
     Fail(Box<[u8]>),
 }
 
+impl Expect {
+    const fn undo(&self) -> Option<&Undo> {
+        match self {
+            Self::Parse(undo) | Self::Close(undo) | Self::Say(_, undo) => undo.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// What is to be done with a message of the origin.
 #[derive(Debug)]
 pub(crate) enum Answered {
@@ -88,6 +97,13 @@ pub(crate) struct Flow {
     copying_in: bool,
     /// Messages of the extended protocol were sent, and neither Sync nor Query after them.
     batch_open: bool,
+    /// The last that the client has sent is data of a COPY.
+    data: bool,
+    /// A Sync came amid such data. If the COPY fails, nobody knows whether that was before the Sync, which is then
+    /// answered, or after it.
+    doubtful: bool,
+    /// That has happened: answers can't be told apart any more.
+    blurred: bool,
 }
 
 impl Flow {
@@ -101,8 +117,74 @@ impl Flow {
         self.skipping
     }
 
+    /// Whether answers can't be told apart any more.
+    pub(crate) const fn is_blurred(&self) -> bool {
+        self.blurred
+    }
+
+    /// The first message under way that changes what a name stands for.
+    pub(crate) fn undo_mut(&mut self, name: &[u8]) -> Option<&mut Undo> {
+        self.queue
+            .iter_mut()
+            .filter_map(|expect| match expect {
+                Expect::Parse(undo) | Expect::Close(undo) | Expect::Say(_, undo) => undo.as_mut(),
+                _ => None,
+            })
+            .find(|undo| *undo.name == *name)
+    }
+
+    /// What names stood for before messages that are under way.
+    pub(crate) fn before(&self) -> impl Iterator<Item = (&[u8], &Statement)> {
+        self.queue
+            .iter()
+            .filter_map(Expect::undo)
+            .filter_map(|undo| Some((&*undo.name, undo.before.as_deref()?)))
+    }
+
+    /// Whether the origin takes in data of a COPY now.
+    pub(crate) const fn is_copying_in(&self) -> bool {
+        self.copying_in
+    }
+
+    /// Whether all that is owed will come without another word of the client.
+    pub(crate) fn ends(&self) -> bool {
+        let last = self
+            .queue
+            .iter()
+            .rev()
+            .find(|expect| !matches!(expect, Expect::Say(..) | Expect::CopyEnd));
+        let is_end =
+            matches!(last, None | Some(Expect::Query(_) | Expect::Deallocate(..) | Expect::Sync));
+        is_end && !self.skipping && !self.copying_in && !self.batch_open
+    }
+
+    /// Whether an answer still to come decides what a name stands for. In the batch that is being sent none does:
+    /// after an error, the rest of it is skipped.
+    pub(crate) fn is_unsure(&self, name: &[u8]) -> bool {
+        let mut is_earlier = false;
+        for expect in self.queue.iter().rev() {
+            match expect {
+                Expect::Sync => is_earlier = true,
+                _ if expect.undo().is_some_and(|undo| *undo.name == *name) => return is_earlier,
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Whether an answer still to come may begin, end or fail a transaction, without the rest being skipped.
+    pub(crate) fn may_change_status(&self) -> bool {
+        self.queue.iter().any(|expect| {
+            matches!(
+                expect,
+                Expect::Query(_) | Expect::Deallocate(..) | Expect::Execute(_) | Expect::Sync
+            )
+        })
+    }
+
     /// Notes a message, unless the origin skips it.
     pub(crate) fn push(&mut self, expect: Expect) {
+        self.data = false;
         if !self.skipping {
             match expect {
                 Expect::Query(_) | Expect::Deallocate(..) => self.batch_open = false,
@@ -114,6 +196,7 @@ impl Flow {
     }
 
     pub(crate) fn push_sync(&mut self) {
+        self.doubtful |= self.data;
         // While the origin takes data in, it ignores Sync (PostgreSQL manual, "COPY Operations").
         if !self.copying_in {
             self.skipping = false;
@@ -122,8 +205,14 @@ impl Flow {
         }
     }
 
+    /// The client has sent CopyData, which nothing answers.
+    pub(crate) const fn note_copy_data(&mut self) {
+        self.data = true;
+    }
+
     /// The client has sent CopyDone or CopyFail.
     pub(crate) fn push_copy_end(&mut self) {
+        self.data = false;
         if self.copying_in {
             self.copying_in = false;
         } else if !matches!(self.queue.back(), Some(Expect::CopyEnd)) {
@@ -199,18 +288,22 @@ impl Flow {
 
     fn ready(&mut self) -> Answered {
         self.copying_in = false;
+        let mut answered = Answered::Unexpected;
         while let Some(front) = self.queue.pop_front() {
-            match front {
-                Expect::Query(_) | Expect::Deallocate(..) => return Answered::Done(front),
-                Expect::Sync => return Answered::Ready,
-                _ => {}
-            }
+            answered = match front {
+                Expect::Query(_) | Expect::Deallocate(..) => Answered::Done(front),
+                Expect::Sync => Answered::Ready,
+                _ => continue,
+            };
+            break;
         }
-        Answered::Unexpected
+        self.doubtful &= !self.queue.is_empty();
+        answered
     }
 
     fn fail(&mut self) -> Answered {
         self.copying_in = false;
+        self.blurred |= self.doubtful;
         match self.queue.front() {
             // Either says ReadyForQuery next; and without anything owed, the origin is about to close.
             None | Some(Expect::Query(_) | Expect::Deallocate(..) | Expect::Sync) => {
@@ -372,6 +465,67 @@ mod tests {
         assert!(matches!(flow.answer(tag::READY), Answered::Done(Expect::Query(_))));
         assert!(matches!(flow.answer(tag::READY), Answered::Done(Expect::Query(_))));
         assert!(flow.is_empty());
+    }
+
+    fn named(name: &[u8]) -> Option<Undo> {
+        Some(Undo { name: name.into(), before: None })
+    }
+
+    #[test]
+    fn a_name_is_unsure_while_an_earlier_batch_may_fail() {
+        let mut flow = flow([Expect::Parse(named(b"a")), Expect::Bind]);
+        // If it fails, so does all of this batch.
+        assert!(!flow.is_unsure(b"a"));
+        flow.push_sync();
+        assert!(flow.is_unsure(b"a") && !flow.is_unsure(b"b"));
+        flow.push(Expect::Say(Box::default(), named(b"a")));
+        assert!(!flow.is_unsure(b"a"));
+        for tag in [tag::PARSE_COMPLETE, tag::BIND_COMPLETE, tag::READY] {
+            flow.answer(tag);
+        }
+        flow.push_sync();
+        assert!(flow.is_unsure(b"a"));
+        flow.next_own();
+        assert!(!flow.is_unsure(b"a"));
+    }
+
+    #[test]
+    fn it_ends_unless_the_client_has_to_say_more() {
+        assert!(Flow::default().ends());
+        assert!(flow([Expect::Query(watch()), Expect::CopyEnd]).ends());
+        assert!(flow([Expect::Bind, Expect::Sync, Expect::Say(Box::default(), None)]).ends());
+        let mut answered = flow([Expect::Bind]);
+        answered.answer(tag::BIND_COMPLETE);
+        assert!(!answered.ends());
+        assert!(!flow([Expect::Sync, Expect::Bind]).ends());
+        let mut skipping = flow([Expect::Bind]);
+        skipping.answer(tag::ERROR);
+        assert!(!skipping.ends());
+        let mut copying = flow([Expect::Query(watch())]);
+        copying.answer(tag::COPY_IN);
+        assert!(!copying.ends());
+        copying.push_copy_end();
+        assert!(copying.ends());
+    }
+
+    #[test]
+    fn a_sync_amid_data_that_fails_leaves_nothing_certain() {
+        let copy = || {
+            let mut flow = flow([Expect::Query(watch())]);
+            flow.answer(tag::COPY_IN);
+            flow.note_copy_data();
+            flow
+        };
+        let mut certain = copy();
+        certain.push_copy_end();
+        certain.push_sync();
+        certain.answer(tag::ERROR);
+        assert!(!certain.is_blurred());
+        let mut blurred = copy();
+        blurred.push_sync();
+        assert!(!blurred.is_blurred());
+        blurred.answer(tag::ERROR);
+        assert!(blurred.is_blurred());
     }
 
     #[test]

@@ -125,9 +125,13 @@ impl Names {
         }
     }
 
+    /// Those that have a name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Statement)> {
+        self.named.iter().map(|(name, statement)| (&**name, &**statement))
+    }
+
     /// DEALLOCATE ALL, DISCARD ALL
-    pub(crate) fn clear(&mut self) {
-        self.unnamed = None;
+    pub(crate) fn clear_named(&mut self) {
         self.named = HashMap::new();
     }
 }
@@ -163,6 +167,10 @@ impl Prepared {
         Some(entry.schema_age)
     }
 
+    pub(crate) fn has(&self, statement: &Statement) -> bool {
+        self.named.contains_key(&statement.id)
+    }
+
     pub(crate) fn insert(&mut self, statement: &Statement, schema_age: u64) {
         self.clock += 1;
         self.named.insert(statement.id, Entry { used: self.clock, schema_age });
@@ -189,6 +197,10 @@ impl Prepared {
 
     pub(crate) fn clear(&mut self) {
         self.unnamed = None;
+        self.clear_named();
+    }
+
+    pub(crate) fn clear_named(&mut self) {
         self.named.clear();
     }
 }

@@ -5,11 +5,11 @@ use std::time::Instant;
 use integratedb_template::Class;
 use integratedb_wire::frame::{self, HEADER};
 use integratedb_wire::tag::backend as tag;
-use integratedb_wire::{Backend as Message, ErrorField, TransactionStatus};
+use integratedb_wire::{Backend as Message, ErrorField, TransactionStatus, write};
 
 use super::{End, Session, can_be_read};
 use crate::proxy::backend::Backend;
-use crate::proxy::flow::{Answered, Expect};
+use crate::proxy::flow::{Answered, Expect, Undo};
 use crate::proxy::observe;
 use crate::proxy::report::{self, Report};
 
@@ -141,11 +141,15 @@ impl Session {
             }
             Answered::Failed(dropped) => {
                 self.dropped(link, dropped, now);
-                Down::Pass
+                self.renamed(message).map_or(Down::Pass, Down::Instead)
             }
             Answered::Replace(bytes, dropped) => {
                 self.dropped(link, dropped, now);
-                Down::Instead(bytes)
+                // It may have found something else wrong first.
+                match is_about_name(message) {
+                    true => Down::Instead(bytes),
+                    false => Down::Pass,
+                }
             }
             Answered::Unexpected => {
                 // Passed on all the same: the client knows best. But nobody else may get this connection.
@@ -160,14 +164,14 @@ impl Session {
     fn read_tag(&mut self, link: &mut Backend, message: frame::Frame<'_>) {
         match message.body {
             b"DISCARD ALL\0" => {
-                self.names.clear();
-                link.prepared.clear();
+                self.names.clear_named();
+                link.prepared.clear_named();
                 self.touched.reset_all();
                 self.pinned = self.unsound;
             }
             b"DEALLOCATE ALL\0" => {
-                self.names.clear();
-                link.prepared.clear();
+                self.names.clear_named();
+                link.prepared.clear_named();
             }
             tag if self.judges_tags && !is_harmless(tag) => self.pinned = true,
             _ => {}
@@ -198,6 +202,27 @@ impl Session {
         }
     }
 
+    /// An error that speaks of a statement by the name that it has at the origin, by the client's name.
+    fn renamed(&self, message: frame::Frame<'_>) -> Option<Box<[u8]>> {
+        if !self.shares() {
+            return None;
+        }
+        let Ok(Message::Error(fields)) = Message::read(message) else { return None };
+        let text = fields.get(ErrorField::MESSAGE)?;
+        // A name may be taken away by a message that comes after the one that failed.
+        let mut names = self.names.iter().chain(self.flow.before());
+        let (name, known) = names.find_map(|(name, statement)| {
+            let known = [b"\"", &*statement.name, b"\""].concat();
+            text.windows(known.len()).any(|part| part == known).then_some((name, known))
+        })?;
+        let at = message.body.windows(known.len()).position(|part| part == known)?;
+        let mut bytes = Vec::new();
+        let (before, after) = (&message.body[..=at], &message.body[at + known.len() - 1..]);
+        write::header(&mut bytes, message.tag, before.len() + name.len() + after.len()).ok()?;
+        bytes.extend([before, name, after].concat());
+        Some(bytes.into())
+    }
+
     fn done(&mut self, link: &mut Backend, expect: Expect, now: Instant) {
         let (watch, is_deallocated) = match expect {
             Expect::Execute(watch) | Expect::Query(watch) => (watch, None),
@@ -217,8 +242,20 @@ impl Session {
         }
     }
 
+    /// A name means again what it did, unless a later message that is under way has given it another meaning.
+    fn take_back(&mut self, undo: Undo) {
+        match self.flow.undo_mut(&undo.name) {
+            Some(later) => later.before = undo.before,
+            None => drop(self.names.set(&undo.name, undo.before)),
+        }
+    }
+
     /// Takes back what never happened, the last first.
     fn dropped(&mut self, link: &mut Backend, dropped: Vec<Expect>, now: Instant) {
+        if self.flow.is_blurred() {
+            self.pinned = true;
+            self.unsound = true;
+        }
         let mut is_noted = false;
         if dropped.is_empty() {
             self.failed = true;
@@ -235,19 +272,23 @@ impl Session {
         if !is_noted {
             self.answered = 0;
         }
-        for expect in dropped {
+        let mut dropped = dropped.into_iter();
+        while let Some(expect) = dropped.next() {
             match expect {
                 Expect::Parse(Some(undo)) => {
                     if undo.name.is_empty() {
                         link.prepared.set_unnamed(None);
+                        // The one that failed took away what was there before; those after it were skipped.
+                        if dropped.len() == 0 {
+                            self.take_back(Undo { before: None, ..undo });
+                            continue;
+                        }
                     } else if let Some(statement) = self.names.get(&undo.name) {
                         link.prepared.remove(statement);
                     }
-                    self.names.set(&undo.name, undo.before);
+                    self.take_back(undo);
                 }
-                Expect::Close(Some(undo)) | Expect::Say(_, Some(undo)) => {
-                    self.names.set(&undo.name, undo.before);
-                }
+                Expect::Close(Some(undo)) | Expect::Say(_, Some(undo)) => self.take_back(undo),
                 Expect::OwnParse(Some(statement)) => link.prepared.remove(&statement),
                 Expect::OwnParse(None) => link.prepared.set_unnamed(None),
                 Expect::OwnClose(id) => link.prepared.put_back(id),
@@ -285,6 +326,16 @@ enum Down {
     Hide,
     /// The client gets this instead.
     Instead(Box<[u8]>),
+}
+
+/// Whether an error says that a statement does not exist, or does already.
+fn is_about_name(message: frame::Frame<'_>) -> bool {
+    match Message::read(message) {
+        Ok(Message::Error(fields)) => {
+            matches!(fields.get(ErrorField::CODE), Some(b"26000" | b"42P05"))
+        }
+        _ => false,
+    }
 }
 
 fn nonsense(why: &str) -> End {

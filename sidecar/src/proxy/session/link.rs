@@ -159,6 +159,7 @@ impl Session {
             && link.output.is_drained()
             && link.input.is_empty()
             && !self.unsound
+            && !self.hung_up
             && !matches!(end, End::OriginGone);
         if is_clean && !self.is_own() {
             let is_as_it_was = self.shares() && !self.pinned && !self.touched.is_any();
@@ -173,7 +174,7 @@ impl Session {
             return;
         }
         // A client that said goodbye wants done what it asked for; one that is gone does not any more.
-        let is_wanted = self.terminated && self.up_rest == 0;
+        let is_wanted = self.terminated && self.up_rest == 0 && !self.hung_up;
         self.registry.spawn(async move {
             // The lease goes last: the connection counts until it is closed.
             let mut lease = lease;

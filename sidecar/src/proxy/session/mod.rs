@@ -2,7 +2,7 @@
 //! back.
 //!
 //! One task does both directions, so that a query costs no hand-over between tasks. What a message means for the
-//! session is decided without I/O in `up` (from the client) and `down` (from the origin); `link` gets and gives
+//! session is decided without I/O in `up` (from the client), `down` (from the origin) and `prepare`; `link` gets and gives
 //! back connections, and `state` carries settings from one to the next.
 //!
 //! Invariants:
@@ -13,6 +13,7 @@
 
 mod down;
 mod link;
+mod prepare;
 mod relay;
 mod state;
 mod up;
@@ -104,8 +105,14 @@ pub(super) struct Session {
     unsound: bool,
     /// Something was sent since the connection was got.
     has_spoken: bool,
+    /// The next message of the client depends on answers that are still to come.
+    held: bool,
+    /// Something under way takes names of statements away, or more; may be out of date when nothing is under way.
+    forgets: bool,
     /// The client has said goodbye.
     terminated: bool,
+    /// So the origin was told, because it would not come to an end otherwise.
+    hung_up: bool,
     /// The origin has said that it ends the session.
     dismissed: bool,
     /// What is known of the batch that a transaction is open in.
@@ -204,7 +211,10 @@ impl Session {
             failed: false,
             unsound: false,
             has_spoken: false,
+            held: false,
+            forgets: false,
             terminated: false,
+            hung_up: false,
             dismissed: false,
             status: TransactionStatus::Idle,
             active: Instant::now(),

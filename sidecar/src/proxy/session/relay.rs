@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use integratedb_wire::TransactionStatus;
-use integratedb_wire::frame;
 use integratedb_wire::tag::frontend as tag;
+use integratedb_wire::{frame, write};
 
 use super::{End, Session};
 use crate::proxy::backend::Backend;
@@ -97,9 +97,15 @@ impl Session {
                 return Poll::Ready(Err(End::ClientGone));
             }
             // A connection of its own is closed by the origin, which was told.
-            if self.terminated && !self.is_own() && self.flow.is_empty() && self.output.is_drained()
-            {
-                return Poll::Ready(Err(End::ClientGone));
+            if self.terminated && !self.is_own() && !self.hung_up {
+                if self.flow.is_empty() && self.output.is_drained() && !self.unsound {
+                    return Poll::Ready(Err(End::ClientGone));
+                }
+                if self.unsound || !self.flow.ends() {
+                    self.hung_up = true;
+                    write::frontend::terminate(link.output.tail());
+                    continue;
+                }
             }
             // A session that ends with the process does so between transactions.
             if self.registry.is_stopping() && self.is_between_transactions() {
@@ -128,6 +134,9 @@ impl Session {
         match link.input.poll_fill(cx, &mut link.stream) {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.on_origin(link)?;
+                if self.held {
+                    self.on_client(link)?;
+                }
                 Ok(true)
             }
             Poll::Ready(_) => Err(End::OriginGone),
@@ -137,7 +146,7 @@ impl Session {
 
     /// Takes what the client says, unless the origin still has to take what it said before.
     fn poll_client(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Result<bool, End> {
-        if !link.output.is_drained() || self.terminated {
+        if !link.output.is_drained() || self.terminated || self.held {
             return Ok(false);
         }
         match self.input.poll_fill(cx, &mut self.client) {

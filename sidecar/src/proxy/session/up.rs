@@ -7,14 +7,15 @@ use std::time::Instant;
 use integratedb_template::Effects;
 use integratedb_wire::frame::{self, HEADER, Header};
 use integratedb_wire::tag::frontend as tag;
-use integratedb_wire::{Frontend, Target, TransactionStatus, bind_names, write};
+use integratedb_wire::{Frontend, Target, bind_names, write};
 
+use super::prepare::deallocated;
 use super::{End, Session, Source};
 use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Expect, Undo, Watch};
 use crate::proxy::observe::Seen;
 use crate::proxy::report::{self, Report};
-use crate::proxy::statements::{Statement, reading};
+use crate::proxy::statements::reading;
 
 /// How much of a text is looked into for its template, in bytes.
 const LOOKED_INTO: usize = 64 << 10;
@@ -37,11 +38,13 @@ const PINNING: Effects = Effects::ADVISORY_LOCK
     .union(Effects::LOAD);
 
 /// What happens to a message.
-enum Up {
+pub(super) enum Up {
     /// It goes on as it came, also if its end is not there yet.
     Pass,
     /// More of it is needed.
     Wait,
+    /// It depends on answers that are still to come.
+    Hold,
     /// The scratch goes on in place of its first bytes.
     Instead(usize),
 }
@@ -50,6 +53,7 @@ impl Session {
     /// Takes what the client has said so far.
     pub(super) fn on_client(&mut self, link: &mut Backend) -> Result<(), End> {
         let mut input = std::mem::take(&mut self.input);
+        let was_held = std::mem::take(&mut self.held);
         let (mut at, mut sent) = (0, 0);
         let bytes = input.filled();
         let mut missing = None;
@@ -65,8 +69,9 @@ impl Session {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
                 Err(_) if self.is_own() => {
-                    // The origin has its own way to say so, and to end it.
+                    // The origin has its own way to say so, and to end it; it may be without a word.
                     self.up_rest = usize::MAX;
+                    self.dismissed = true;
                     continue;
                 }
                 Err(error) => return Err(violation(&error.to_string())),
@@ -81,6 +86,10 @@ impl Session {
                 }
                 Up::Wait => {
                     missing = Some(total);
+                    break;
+                }
+                Up::Hold => {
+                    self.held = true;
                     break;
                 }
                 Up::Instead(replaced) => {
@@ -107,6 +116,10 @@ impl Session {
         if let Some(total) = missing {
             input.expect(total);
         }
+        if self.held && (at > 0 || !was_held) {
+            // Without it, the answers of a batch that is not complete may not come.
+            write::frontend::flush(link.output.tail());
+        }
         self.input = input;
         self.say_own();
         Ok(())
@@ -128,7 +141,11 @@ impl Session {
     fn up(&mut self, link: &mut Backend, header: Header, body: &[u8]) -> Result<Up, End> {
         let is_whole = body.len() == header.body;
         match header.tag {
-            tag::COPY_DATA | tag::FLUSH => Ok(Up::Pass),
+            tag::FLUSH => Ok(Up::Pass),
+            tag::COPY_DATA => {
+                self.flow.note_copy_data();
+                Ok(Up::Pass)
+            }
             tag::QUERY => Ok(self.query(link, header, body, is_whole)),
             tag::SYNC => {
                 self.flow.push_sync();
@@ -189,27 +206,27 @@ impl Session {
         }
         let text = body.strip_suffix(&[0]).unwrap_or(body);
         let seen = self.see(text);
-        self.note_effects(&seen);
-        if self.shares()
-            && is_whole
-            && seen.effects.contains(Effects::DEALLOCATE)
-            && self.status != TransactionStatus::Failed
-            && !self.flow.is_skipping()
-            && let Some(name) = deallocated(text)
-            && let Some(statement) = self.names.get(&name).cloned()
-        {
-            self.prepare(link, &statement, false);
-            let text = [b"DEALLOCATE ", &*statement.name].concat();
-            write::frontend::query(&mut self.scratch, &text)
-                .expect("a short text without zero bytes");
-            self.flow.push(Expect::Deallocate(watch(Some(seen), self.active), name.into()));
-            return Up::Instead(header.total());
-        }
         if self.shares() && !self.flow.is_skipping() {
-            // The origin drops it with every Query.
-            link.prepared.set_unnamed(None);
-            self.names.set(b"", None);
+            if seen.effects.intersects(PINNING) && self.may_forget() {
+                return Up::Hold;
+            }
+            if seen.effects.contains(Effects::DEALLOCATE)
+                && is_whole
+                && let Some(name) = deallocated(text)
+            {
+                // Both the name and the state of the transaction have to be known.
+                if !self.flow.is_empty() && !self.flow.is_copying_in() {
+                    return Up::Hold;
+                }
+                self.forget_unnamed(link);
+                if let Some(up) = self.deallocate(link, &seen, &name, header.total()) {
+                    return up;
+                }
+            }
+            self.note_forgetting(&seen);
+            self.forget_unnamed(link);
         }
+        self.note_effects(&seen);
         self.flow.push(Expect::Query(watch(Some(seen), self.active)));
         Up::Pass
     }
@@ -240,6 +257,9 @@ impl Session {
         if self.flow.is_skipping() {
             return Ok(Up::Pass);
         }
+        if self.is_unsure(name) {
+            return Ok(Up::Hold);
+        }
         let Some(statement) = self.names.get(name).cloned() else {
             if !is_whole && header.body <= KEPT {
                 return Ok(Up::Wait);
@@ -250,6 +270,9 @@ impl Session {
             self.refuse_unknown(name);
             return Ok(Up::Instead(header.total()));
         };
+        if statement.seen.effects.intersects(PINNING) && self.may_forget() {
+            return Ok(Up::Hold);
+        }
         self.note_effects(&statement.seen);
         self.judges_tags |= statement.text.len() > LOOKED_INTO || !self.reads_text;
         self.prepare(link, &statement, name.is_empty());
@@ -282,6 +305,11 @@ impl Session {
                 if self.flow.is_skipping() {
                     return Up::Pass;
                 }
+                // One without a name is replaced, whatever it was. And settings decide how constants are read.
+                let is_unsure = !name.is_empty() && self.is_unsure(name);
+                if is_unsure || self.touched.is_any() && !self.flow.is_empty() {
+                    return Up::Hold;
+                }
                 let statement = self.cache.statements().intern(
                     text,
                     types.bytes(),
@@ -293,6 +321,9 @@ impl Session {
             Frontend::Describe(Target::Statement, name)
                 if self.shares() && !self.flow.is_skipping() =>
             {
+                if self.is_unsure(name) {
+                    return Up::Hold;
+                }
                 let Some(statement) = self.names.get(name).cloned() else {
                     self.refuse_unknown(name);
                     return Up::Instead(total);
@@ -309,6 +340,9 @@ impl Session {
             Frontend::Close(Target::Statement, name)
                 if self.shares() && !self.flow.is_skipping() =>
             {
+                if self.is_unsure(name) {
+                    return Up::Hold;
+                }
                 let before = self.names.set(name, None);
                 let mut answer = Vec::new();
                 write::backend::close_complete(&mut answer);
@@ -330,6 +364,9 @@ impl Session {
             }
             Frontend::Execute { portal, .. } => {
                 let seen = self.portals.get(portal).cloned();
+                if let Some(seen) = &seen {
+                    self.note_forgetting(seen);
+                }
                 self.flow.push(Expect::Execute(watch(seen, self.active)));
                 Up::Pass
             }
@@ -351,104 +388,6 @@ impl Session {
         }
     }
 
-    /// A statement is prepared by the client. Where the origin's connection has it already, nothing is sent.
-    fn parse(
-        &mut self,
-        link: &mut Backend,
-        name: &[u8],
-        statement: Arc<Statement>,
-        total: usize,
-    ) -> Up {
-        if !name.is_empty() && self.names.get(name).is_some() {
-            self.refuse(
-                "42P05",
-                format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(name)),
-            );
-            return Up::Instead(total);
-        }
-        let before = self.names.set(name, Some(Arc::clone(&statement)));
-        let undo = Some(Undo { name: name.into(), before });
-        if name.is_empty() {
-            link.prepared.set_unnamed(Some(&statement));
-            self.flow.push(Expect::Parse(undo));
-            return Up::Pass;
-        }
-        let age = self.cache.schema_age();
-        match link.prepared.touch(&statement) {
-            // In a failed transaction the origin refuses to prepare, whatever it has; it may be over by then, though.
-            Some(prepared_at) if prepared_at == age && self.status != TransactionStatus::Failed => {
-                let mut answer = Vec::new();
-                write::backend::parse_complete(&mut answer);
-                self.flow.push(Expect::Say(answer.into(), undo));
-                return Up::Instead(total);
-            }
-            Some(_) => {
-                self.close_own(statement.id(), &statement.name.clone());
-                link.prepared.insert(&statement, age);
-            }
-            None => {
-                self.make_room(link);
-                link.prepared.insert(&statement, age);
-            }
-        }
-        self.write_parse(&statement, &statement.name);
-        self.flow.push(Expect::Parse(undo));
-        Up::Instead(total)
-    }
-
-    /// Sees to it that a statement is prepared where it is going to be used.
-    fn prepare(&mut self, link: &mut Backend, statement: &Arc<Statement>, is_unnamed: bool) {
-        if is_unnamed {
-            if !link.prepared.is_unnamed(statement) {
-                link.prepared.set_unnamed(Some(statement));
-                self.write_parse(statement, b"");
-                self.flow.push(Expect::OwnParse(None));
-            }
-        } else if link.prepared.touch(statement).is_none() {
-            self.make_room(link);
-            link.prepared.insert(statement, self.cache.schema_age());
-            self.write_parse(statement, &statement.name);
-            self.flow.push(Expect::OwnParse(Some(Arc::clone(statement))));
-        }
-    }
-
-    fn write_parse(&mut self, statement: &Statement, name: &[u8]) {
-        write::frontend::parse(&mut self.scratch, name, &statement.text, &statement.types)
-            .expect("it came in a message of the same kind, and the name is short");
-    }
-
-    fn make_room(&mut self, link: &mut Backend) {
-        let most = self.cache.settings().max_prepared_statements;
-        while let Some((id, name)) = link.prepared.evict(most) {
-            self.close_own(id, &name);
-        }
-    }
-
-    fn close_own(&mut self, id: u64, name: &[u8]) {
-        write::frontend::close(&mut self.scratch, Target::Statement, name)
-            .expect("a short name without zero bytes");
-        self.flow.push(Expect::OwnClose(id));
-    }
-
-    fn refuse_unknown(&mut self, name: &[u8]) {
-        let message = if name.is_empty() {
-            "unnamed prepared statement does not exist".to_owned()
-        } else {
-            format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
-        };
-        self.refuse("26000", message);
-    }
-
-    /// Makes the origin fail here, as it would have by itself with only this client, so that what was sent before
-    /// and after is treated as it should; the client gets this error in place of the origin's.
-    fn refuse(&mut self, code: &'static str, message: String) {
-        let mut bytes = Vec::new();
-        Report::error(code, message).write(&mut bytes);
-        write::frontend::bind_text(&mut self.scratch, b"", b"integratedb_none", &[])
-            .expect("a short name without zero bytes");
-        self.flow.push(Expect::Fail(bytes.into()));
-    }
-
     fn note_effects(&mut self, seen: &Seen) {
         if !self.shares() || seen.effects.is_empty() {
             return;
@@ -466,7 +405,7 @@ impl Session {
     }
 }
 
-fn watch(seen: Option<Arc<Seen>>, started: Instant) -> Watch {
+pub(super) fn watch(seen: Option<Arc<Seen>>, started: Instant) -> Watch {
     Watch { seen, started }
 }
 
@@ -482,42 +421,4 @@ fn unread(kind: u8, others: &Arc<Seen>, now: Instant) -> Expect {
 
 fn violation(message: &str) -> End {
     End::Told(Report::fatal(report::PROTOCOL_VIOLATION, message.to_owned()))
-}
-
-/// The name in `DEALLOCATE [PREPARE] name`, if the text is that and nothing else.
-fn deallocated(text: &[u8]) -> Option<Vec<u8>> {
-    let text = std::str::from_utf8(text).ok()?.trim().trim_end_matches(';').trim_end();
-    let mut words = text.splitn(2, char::is_whitespace);
-    let is = |word: &str, what: &str| word.eq_ignore_ascii_case(what);
-    let mut rest =
-        words.next().filter(|word| is(word, "deallocate")).and(words.next())?.trim_start();
-    if let Some((first, after)) = rest.split_once(char::is_whitespace)
-        && is(first, "prepare")
-    {
-        rest = after.trim_start();
-    }
-    if let Some(quoted) = rest.strip_prefix('"') {
-        let name = quoted.strip_suffix('"')?;
-        return (!name.contains('"')).then(|| name.as_bytes().to_vec());
-    }
-    let is_plain = rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !is(rest, "all");
-    (is_plain && !rest.is_empty()).then(|| rest.to_ascii_lowercase().into_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_deallocate_is_read() {
-        let name = |text: &str| {
-            deallocated(text.as_bytes()).map(|n| String::from_utf8_lossy(&n).into_owned())
-        };
-        assert_eq!(name("DEALLOCATE _pg3_0").as_deref(), Some("_pg3_0"));
-        assert_eq!(name(" deallocate  prepare \"A b\" ;").as_deref(), Some("A b"));
-        assert_eq!(name("DEALLOCATE Abc").as_deref(), Some("abc"));
-        for other in ["DEALLOCATE ALL", "DEALLOCATE a; SELECT 1", "SELECT 1", "DEALLOCATE"] {
-            assert_eq!(name(other), None, "{other}");
-        }
-    }
 }
