@@ -1,0 +1,160 @@
+//! Two streams of answers side by side: whether they are the same, and where they part.
+
+use std::fmt::Write;
+
+use integratedb_wire::tag::backend as tag;
+use integratedb_wire::{Backend, ErrorField, frame};
+
+use crate::raw::Heard;
+use crate::steps::Ending;
+
+/// What may differ, by the way the proxy is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// The client logs in to the origin and has a connection of its own.
+    Pass,
+    /// The client logs in to the proxy and borrows a connection for its session.
+    Session,
+    /// The client borrows a connection for a transaction.
+    Transaction,
+}
+
+impl Mode {
+    /// The cache that is used in this way.
+    pub(crate) const fn cache(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+        }
+    }
+}
+
+/// Errors that the proxy finds itself where it gives statements its own names: one that does not exist, and one
+/// that does already. A server says where in its source it found them.
+const OWN_ERRORS: [&[u8]; 2] = [b"26000", b"42P05"];
+
+const NAME: &[u8] = b"application_name\0";
+
+/// How the answers differ; `None` when they do not.
+pub(crate) fn difference(
+    mode: Mode,
+    ending: Ending,
+    direct: &Heard,
+    proxied: &Heard,
+) -> Option<String> {
+    if direct.hangs || proxied.hangs {
+        let mut text =
+            format!("no end: directly {}, through the proxy {}", direct.hangs, proxied.hangs);
+        let show = |heard: &Heard| last(&messages(&heard.rest, mode), 12);
+        let _ = write!(text, "\n{}\nagainst\n{}", show(direct), show(proxied));
+        return Some(text);
+    }
+    if mode == Mode::Pass {
+        let logins = [direct, proxied].map(|heard| messages(&heard.login, mode));
+        if logins[0] != logins[1] {
+            return Some(parting("the login", &logins[0], &logins[1]));
+        }
+    }
+    let expected = messages(&direct.rest, mode);
+    let mut got = messages(&proxied.rest, mode);
+    if proxied.rest.windows(12).any(|bytes| bytes == b"integratedb_") {
+        return Some(parting("a name that the proxy gave", &expected, &got));
+    }
+    if mode != Mode::Pass && ending.is_garbage() && expected != got {
+        // The proxy ends it itself, in its own words.
+        let farewell = got.pop();
+        let is_fatal = farewell.is_some_and(|message| message.is_fatal());
+        if is_fatal && expected.starts_with(&got) {
+            return None;
+        }
+        return Some(parting("the answers before it was garbage", &expected, &got));
+    }
+    (expected != got).then(|| parting("the answers", &expected, &got))
+}
+
+/// A message, without what is not the same on two servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Message {
+    tag: u8,
+    body: Vec<u8>,
+}
+
+impl Message {
+    fn of(frame: frame::Frame<'_>, mode: Mode) -> Self {
+        let mut body = frame.body.to_vec();
+        match Backend::read(frame) {
+            Ok(Backend::BackendKeyData { .. }) => body.clear(),
+            Ok(Backend::Notification { .. }) => body[..4].fill(0),
+            Ok(Backend::Error(fields))
+                if mode == Mode::Transaction
+                    && fields
+                        .get(ErrorField::CODE)
+                        .is_some_and(|code| OWN_ERRORS.contains(&code)) =>
+            {
+                let kept = [ErrorField::SEVERITY, ErrorField::CODE, ErrorField::MESSAGE];
+                body = kept.map(|field| fields.get(field).unwrap_or_default()).join(&0);
+            }
+            _ => {}
+        }
+        Self { tag: frame.tag, body }
+    }
+
+    fn is_fatal(&self) -> bool {
+        self.tag == tag::ERROR && self.body.starts_with(b"SFATAL\0")
+    }
+}
+
+fn messages(mut bytes: &[u8], mode: Mode) -> Vec<Message> {
+    let mut messages = Vec::new();
+    while let Ok(Some(frame)) = frame::whole(bytes, usize::MAX) {
+        // A borrowed connection was not opened with the name that the client gave at its login, so RESET, which
+        // goes back to that, ends elsewhere.
+        let is_name = frame.tag == tag::PARAMETER_STATUS && frame.body.starts_with(NAME);
+        if !is_name || mode == Mode::Pass {
+            messages.push(Message::of(frame, mode));
+        }
+        bytes = &bytes[frame.total()..];
+    }
+    if !bytes.is_empty() {
+        messages.push(Message { tag: b'?', body: bytes.to_vec() });
+    }
+    messages
+}
+
+/// The first message that differs, and its neighbours.
+fn parting(what: &str, expected: &[Message], got: &[Message]) -> String {
+    let at = expected.iter().zip(got).take_while(|(a, b)| a == b).count();
+    let around = |all: &[Message]| {
+        let from = at.saturating_sub(4);
+        let mut text = String::new();
+        for (n, message) in all.iter().enumerate().skip(from).take(9) {
+            let _ = writeln!(text, "{} {n}: {}", if n == at { ">" } else { " " }, show(message));
+        }
+        if all.len() <= at {
+            let _ = writeln!(text, "> {}: the end", all.len());
+        }
+        text
+    };
+    format!(
+        "{what} differ at message {at} (of {} and {}); directly:\n{}through the proxy:\n{}",
+        expected.len(),
+        got.len(),
+        around(expected),
+        around(got)
+    )
+}
+
+fn last(messages: &[Message], most: usize) -> String {
+    let from = messages.len().saturating_sub(most);
+    messages[from..]
+        .iter()
+        .map(|message| format!("  {}", show(message)))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn show(message: &Message) -> String {
+    let start = &message.body[..message.body.len().min(160)];
+    format!("{} {} {}", char::from(message.tag), message.body.len(), start.escape_ascii())
+}

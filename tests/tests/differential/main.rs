@@ -1,0 +1,203 @@
+//! The same random stream of messages to a server, and through the proxy to one like it, is answered the same.
+//!
+//! `CASES` sets how many streams there are, `SEED` which ones. What fails is made smaller and printed.
+
+mod compare;
+mod raw;
+mod steps;
+mod texts;
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use support::{Cluster, Database, Sidecar, add_caches};
+use tokio_postgres::{Client, NoTls};
+
+use compare::{Mode, difference};
+use raw::{Login, play};
+use steps::{Stream, stream};
+
+const PASSWORD: &str = "correct horse";
+
+/// The same streams every time: what fails has to do with what was changed.
+const SEED: u64 = 1;
+
+const CASES: u32 = 100;
+
+/// The most steps of a stream.
+const STEPS: usize = 14;
+
+/// Two servers, one of them behind the proxy.
+struct Pair {
+    mode: Mode,
+    direct: Side,
+    proxied: Side,
+    sidecar: Sidecar,
+    /// Another client of the same pool, so that its connections change hands.
+    neighbour: Option<Client>,
+    /// A stream did not end. It may hold what others wait for, so they tell nothing.
+    hung: Cell<bool>,
+}
+
+/// One server, and a superuser's connection to it.
+struct Side {
+    address: SocketAddr,
+    admin: Client,
+    database: Database,
+    /// Runs as long as this is kept.
+    _cluster: Cluster,
+}
+
+impl Side {
+    async fn start() -> Result<Self> {
+        // Statistics, and with them plans, are not to change by themselves.
+        let quiet = [
+            ("autovacuum", "off"),
+            ("log_statement", "none"),
+            ("log_min_duration_statement", "-1"),
+        ];
+        let cluster = Cluster::start_with(&quiet).await?;
+        let database = cluster.database("shop").await?;
+        let admin = database.connect().await?;
+        admin.batch_execute(texts::SCHEMA).await?;
+        admin.batch_execute("SET lock_timeout = '10s'").await?;
+        let config: tokio_postgres::Config = database.url().parse()?;
+        let port = *config.get_ports().first().context("no port")?;
+        Ok(Self { address: ([127, 0, 0, 1], port).into(), admin, database, _cluster: cluster })
+    }
+
+    /// What identifies tables in answers.
+    async fn oids(&self) -> Result<String> {
+        let sql = "SELECT string_agg(relname || ' ' || oid, ', ' ORDER BY relname) FROM pg_class
+                   WHERE relname IN ('items', 'changing')";
+        Ok(self.admin.query_one(sql, &[]).await?.get(0))
+    }
+}
+
+impl Pair {
+    async fn start(mode: Mode) -> Result<Self> {
+        let (direct, proxied) = (Side::start().await?, Side::start().await?);
+        ensure!(
+            direct.oids().await? == proxied.oids().await?,
+            "the servers number tables differently"
+        );
+        let mut added = Ok(());
+        // What the sidecar keeps for itself is not to use up numbers on one side only while streams run.
+        let sidecar = Sidecar::start_with(&direct.database.url(), |config| {
+            added = add_caches(config, &proxied.database.url());
+            for cache in config.caches.values_mut() {
+                cache.pool_size = 2;
+            }
+        })
+        .await?;
+        added?;
+        let mut pair =
+            Self { mode, direct, proxied, sidecar, neighbour: None, hung: Cell::new(false) };
+        if mode == Mode::Transaction {
+            let url =
+                pair.proxied.database.url_through(pair.sidecar.proxy(), "app", "correct%20horse");
+            let url = format!("{url}&application_name={}", mode.cache());
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+            tokio::spawn(connection);
+            client.batch_execute("SET work_mem = '5MB'; SET datestyle = 'SQL, DMY'").await?;
+            pair.neighbour = Some(client);
+        }
+        Ok(pair)
+    }
+
+    fn login(&self, address: SocketAddr) -> Login<'_> {
+        Login {
+            address,
+            // The superuser is not asked for a password, so the whole login can be compared.
+            user: if self.mode == Mode::Pass { "postgres" } else { "app" },
+            password: PASSWORD,
+            database: "shop",
+            application_name: self.mode.cache(),
+        }
+    }
+
+    /// Errors when the answers differ.
+    async fn check(&self, stream: &Stream) -> Result<()> {
+        if self.hung.get() {
+            return Ok(());
+        }
+        for side in [&self.direct, &self.proxied] {
+            side.admin.batch_execute(texts::RESTORE).await.context("the rows can't be restored")?;
+        }
+        let ops = stream.ops();
+        let (direct, proxied) = tokio::join!(
+            play(self.login(self.direct.address), &ops, &stream.pieces, async || Ok(())),
+            play(self.login(self.sidecar.proxy()), &ops, &stream.pieces, async || self
+                .neighbour_works()
+                .await),
+        );
+        let (direct, proxied) = (direct.context("directly")?, proxied.context("by the proxy")?);
+        self.hung.set(direct.hangs || proxied.hangs);
+        match difference(self.mode, stream.ending, &direct, &proxied) {
+            Some(text) => anyhow::bail!(text),
+            None => self.neighbour_works().await,
+        }
+    }
+
+    /// The other client has what it set, and nothing of what streams do.
+    async fn neighbour_works(&self) -> Result<()> {
+        let Some(neighbour) = &self.neighbour else { return Ok(()) };
+        let sql = "SELECT concat_ws('|', current_setting('work_mem'), current_setting('datestyle'), \
+                   current_setting('search_path'), current_setting('my.tenant', true), current_user, $1::text)";
+        let row = neighbour.query_one(sql, &[&"same"]).await.context("the neighbour")?;
+        let seen: String = row.get(0);
+        ensure!(
+            seen.replace("||", "|") == "5MB|SQL, DMY|\"$user\", public|app|same",
+            "the neighbour has another's settings: {seen}"
+        );
+        Ok(())
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().ok().with_context(|| format!("{name}={text} is no number")),
+        Err(_) => Ok(default),
+    }
+}
+
+fn all_are_the_same(mode: Mode) -> Result<()> {
+    let (cases, seed) = (number("CASES", CASES)?, number("SEED", SEED)?);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let pair = runtime.block_on(Pair::start(mode))?;
+    let config = Config {
+        cases,
+        max_shrink_time: 60_000,
+        max_shrink_iters: 2000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner =
+        TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    runner
+        .run(&stream(STEPS, mode), |stream| {
+            let checked = runtime.block_on(pair.check(&stream));
+            checked.map_err(|error| TestCaseError::fail(format!("{error:#}")))
+        })
+        .map_err(|error| anyhow::anyhow!("SEED={seed}: {error}"))
+}
+
+#[test]
+fn a_connection_of_its_own_answers_the_same() -> Result<()> {
+    all_are_the_same(Mode::Pass)
+}
+
+#[test]
+fn a_connection_for_a_session_answers_the_same() -> Result<()> {
+    all_are_the_same(Mode::Session)
+}
+
+#[test]
+fn a_connection_for_a_transaction_answers_the_same() -> Result<()> {
+    all_are_the_same(Mode::Transaction)
+}
