@@ -101,8 +101,10 @@ async fn run(client: &mut RawClient, batch: Batch, ready: usize) -> Result<Vec<R
     Ok(messages)
 }
 
+/// Types of messages, without those that come unasked.
 fn tags(messages: &[RawMessage]) -> String {
-    messages.iter().map(|message| char::from(message.tag)).collect()
+    let asked = messages.iter().filter(|message| message.tag != tag::PARAMETER_STATUS);
+    asked.map(|message| char::from(message.tag)).collect()
 }
 
 #[tokio::test]

@@ -107,6 +107,11 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// Whether an answer is still to come.
+    pub(crate) fn is_owed(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Whether nothing is owed, and no batch is open that a Sync would end: with it, so is a transaction.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty() && !self.skipping && !self.batch_open

@@ -134,7 +134,7 @@ impl Session {
 
     /// Whether something is under way that takes names away, or everything a session has.
     pub(super) fn may_forget(&mut self) -> bool {
-        self.forgets &= !self.flow.is_empty();
+        self.forgets &= self.flow.is_owed();
         // In these states answers may never come, and what is sent is not looked at by the origin.
         self.forgets && !self.flow.is_skipping() && !self.flow.is_copying_in() && !self.unsound
     }
@@ -172,7 +172,8 @@ impl Session {
             write::frontend::query(&mut self.scratch, &text)
                 .expect("a short text without zero bytes");
             self.forgets = true;
-            self.flow.push(Expect::Deallocate(watch(Some(Arc::clone(seen)), self.active), name.into()));
+            self.flow
+                .push(Expect::Deallocate(watch(Some(Arc::clone(seen)), self.active), name.into()));
         } else {
             self.names.set(name, None);
             let mut answer = Vec::new();

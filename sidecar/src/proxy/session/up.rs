@@ -215,7 +215,7 @@ impl Session {
                 && let Some(name) = deallocated(text)
             {
                 // Both the name and the state of the transaction have to be known.
-                if !self.flow.is_empty() && !self.flow.is_copying_in() {
+                if self.flow.is_owed() && !self.flow.is_copying_in() {
                     return Up::Hold;
                 }
                 self.forget_unnamed(link);
@@ -307,7 +307,7 @@ impl Session {
                 }
                 // One without a name is replaced, whatever it was. And settings decide how constants are read.
                 let is_unsure = !name.is_empty() && self.is_unsure(name);
-                if is_unsure || self.touched.is_any() && !self.flow.is_empty() {
+                if is_unsure || self.touched.is_any() && self.flow.is_owed() {
                     return Up::Hold;
                 }
                 let statement = self.cache.statements().intern(
