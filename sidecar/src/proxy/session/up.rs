@@ -89,6 +89,11 @@ impl Session {
                     break;
                 }
                 Up::Hold => {
+                    // What only the proxy owes is no reason to wait: no answer would end that.
+                    self.say_own();
+                    if self.flow.is_empty() {
+                        continue;
+                    }
                     self.held = true;
                     break;
                 }
