@@ -350,7 +350,7 @@ mod tests {
     fn a_root_file_that_is_of_no_use_is_named() {
         let (tls, _) = Tls::take_from("postgres://h/d?sslmode=verify-full&sslrootcert=/nowhere/x")
             .expect("readable");
-        let error = tls.client_config().err().expect("no such file");
+        let error = tls.client_config().expect_err("no such file");
         assert!(error.to_string().contains("/nowhere/x"), "{error}");
     }
 

@@ -134,10 +134,9 @@ impl Backend {
     }
 
     /// What the origin named to cancel its queries by.
-    pub(crate) fn learn_key(&mut self, process: u32, secret: &[u8]) {
+    pub(crate) fn learn_key(&mut self, process: u32, secret: Vec<u8>) {
         let OriginKey { origin, host, .. } = &*self.key;
-        let key =
-            OriginKey { origin: Arc::clone(origin), host: *host, process, secret: secret.to_vec() };
+        let key = OriginKey { origin: Arc::clone(origin), host: *host, process, secret };
         self.key = Arc::new(key);
     }
 
@@ -257,7 +256,8 @@ impl Backend {
         match Message::read(message)? {
             Message::ParameterStatus(name, value) => self.params.set(name, value),
             Message::BackendKeyData { process, key } => {
-                self.learn_key(process, &key.to_vec());
+                let secret = key.to_vec();
+                self.learn_key(process, secret);
             }
             Message::Ready(status) => {
                 self.status = status;
@@ -305,7 +305,7 @@ impl Backend {
     pub(crate) async fn run(&mut self, batch: &[u8]) -> Result<Answer, OpenError> {
         let patience = self.key.origin.timeout();
         let answer = tokio::time::timeout(patience, self.run_patiently(batch)).await;
-        answer.unwrap_or_else(|_| Err(OpenError::Timeout(patience.as_secs())))
+        answer.unwrap_or(Err(OpenError::Timeout(patience.as_secs())))
     }
 
     async fn run_patiently(&mut self, batch: &[u8]) -> Result<Answer, OpenError> {

@@ -278,7 +278,8 @@ impl Newcomer {
                     answer = !matches!(step, Authentication::Ok | Authentication::SaslFinal(_));
                 }
                 Message::BackendKeyData { process, key: secret } => {
-                    link.learn_key(process, &secret.to_vec());
+                    let secret = secret.to_vec();
+                    link.learn_key(process, secret);
                     let length = if minor >= 2 { 32 } else { 4 };
                     let issued = registry.cancels().issue(length);
                     let (process, secret) = issued.shown();

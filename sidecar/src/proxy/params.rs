@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+type Pairs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 /// Names and values, shared until one changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Params(Arc<BTreeMap<Box<[u8]>, Box<[u8]>>>);
+pub(crate) struct Params(Arc<Pairs>);
 
 impl Params {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

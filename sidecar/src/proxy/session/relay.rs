@@ -115,11 +115,10 @@ impl Session {
                 return Poll::Ready(Ok(()));
             }
             // Whose turn it is, is asked first: the other is then mostly not asked before it is its own.
-            let is_progress = if self.flow.is_empty() {
-                self.poll_client(cx, link)? || self.poll_origin(cx, link)?
-            } else {
-                self.poll_origin(cx, link)? || self.poll_client(cx, link)?
-            };
+            let client_first = self.flow.is_empty();
+            let is_progress = (client_first && self.poll_client(cx, link)?)
+                || self.poll_origin(cx, link)?
+                || (!client_first && self.poll_client(cx, link)?);
             if !is_progress {
                 return Poll::Pending;
             }
