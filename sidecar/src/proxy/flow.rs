@@ -25,6 +25,8 @@ pub(crate) struct Watch {
 pub(crate) struct Undo {
     pub(crate) name: Box<[u8]>,
     pub(crate) before: Option<Arc<Statement>>,
+    /// The id of the statement without a name that the origin had before, if the message is about that.
+    pub(crate) unnamed: Option<u64>,
 }
 
 /// What one message will be answered with.
@@ -473,7 +475,7 @@ mod tests {
     }
 
     fn named(name: &[u8]) -> Option<Undo> {
-        Some(Undo { name: name.into(), before: None })
+        Some(Undo { name: name.into(), before: None, unnamed: None })
     }
 
     #[test]

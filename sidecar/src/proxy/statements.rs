@@ -155,8 +155,19 @@ impl Prepared {
         self.unnamed == Some(statement.id)
     }
 
-    pub(crate) fn set_unnamed(&mut self, statement: Option<&Statement>) {
-        self.unnamed = statement.map(|statement| statement.id);
+    /// The id of the one without a name.
+    pub(crate) const fn unnamed(&self) -> Option<u64> {
+        self.unnamed
+    }
+
+    /// Gives the id of the one that was there before.
+    pub(crate) fn set_unnamed(&mut self, statement: Option<&Statement>) -> Option<u64> {
+        std::mem::replace(&mut self.unnamed, statement.map(|statement| statement.id))
+    }
+
+    /// It was not replaced after all.
+    pub(crate) const fn put_back_unnamed(&mut self, id: Option<u64>) {
+        self.unnamed = id;
     }
 
     /// The schema's age when it was prepared, if it is; counts as a use.

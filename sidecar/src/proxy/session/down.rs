@@ -243,11 +243,16 @@ impl Session {
     }
 
     /// A name means again what it did, unless a later message that is under way has given it another meaning.
-    fn take_back(&mut self, undo: Undo) {
-        match self.flow.undo_mut(&undo.name) {
-            Some(later) => later.before = undo.before,
-            None => drop(self.names.set(&undo.name, undo.before)),
+    fn take_back(&mut self, link: &mut Backend, undo: Undo) {
+        if let Some(later) = self.flow.undo_mut(&undo.name) {
+            later.before = undo.before;
+            later.unnamed = undo.unnamed;
+            return;
         }
+        if undo.name.is_empty() {
+            link.prepared.put_back_unnamed(undo.unnamed);
+        }
+        self.names.set(&undo.name, undo.before);
     }
 
     /// Takes back what never happened, the last first.
@@ -276,21 +281,23 @@ impl Session {
         while let Some(expect) = dropped.next() {
             match expect {
                 Expect::Parse(Some(undo)) => {
-                    if undo.name.is_empty() {
-                        link.prepared.set_unnamed(None);
-                        // The one that failed took away what was there before; those after it were skipped.
-                        if dropped.len() == 0 {
-                            self.take_back(Undo { before: None, ..undo });
-                            continue;
-                        }
-                    } else if let Some(statement) = self.names.get(&undo.name) {
+                    // The one that failed took away what was there before; those after it were skipped.
+                    if undo.name.is_empty() && dropped.len() == 0 {
+                        self.take_back(link, Undo { before: None, unnamed: None, ..undo });
+                        continue;
+                    }
+                    if let Some(statement) = self.names.get(&undo.name)
+                        && !undo.name.is_empty()
+                    {
                         link.prepared.remove(statement);
                     }
-                    self.take_back(undo);
+                    self.take_back(link, undo);
                 }
-                Expect::Close(Some(undo)) | Expect::Say(_, Some(undo)) => self.take_back(undo),
+                Expect::Close(Some(undo)) | Expect::Say(_, Some(undo)) => {
+                    self.take_back(link, undo);
+                }
                 Expect::OwnParse(Some(statement)) => link.prepared.remove(&statement),
-                Expect::OwnParse(None) => link.prepared.set_unnamed(None),
+                Expect::OwnParse(None) => drop(link.prepared.set_unnamed(None)),
                 Expect::OwnClose(id) => link.prepared.put_back(id),
                 _ => {}
             }

@@ -35,12 +35,12 @@ impl Session {
             return Up::Instead(total);
         }
         let before = self.names.set(name, Some(Arc::clone(&statement)));
-        let undo = Some(Undo { name: name.into(), before });
         if name.is_empty() {
-            link.prepared.set_unnamed(Some(&statement));
-            self.flow.push(Expect::Parse(undo));
+            let unnamed = link.prepared.set_unnamed(Some(&statement));
+            self.flow.push(Expect::Parse(Some(Undo { name: name.into(), before, unnamed })));
             return Up::Pass;
         }
+        let undo = Some(Undo { name: name.into(), before, unnamed: None });
         let age = self.cache.schema_age();
         match link.prepared.touch(&statement) {
             // In a failed transaction the origin refuses to prepare, whatever it has; it may be over by then, though.
@@ -149,8 +149,8 @@ impl Session {
     pub(super) fn forget_unnamed(&mut self, link: &mut Backend) {
         let before = self.names.set(b"", None);
         if before.is_some() || self.flow.undo_mut(b"").is_some() {
-            link.prepared.set_unnamed(None);
-            let undo = Undo { name: Box::default(), before };
+            let unnamed = link.prepared.set_unnamed(None);
+            let undo = Undo { name: Box::default(), before, unnamed };
             self.flow.push(Expect::Say(Box::default(), Some(undo)));
         }
     }

@@ -349,9 +349,10 @@ impl Session {
                     return Up::Hold;
                 }
                 let before = self.names.set(name, None);
+                let unnamed = link.prepared.unnamed();
                 let mut answer = Vec::new();
                 write::backend::close_complete(&mut answer);
-                let undo = Undo { name: name.into(), before };
+                let undo = Undo { name: name.into(), before, unnamed };
                 self.flow.push(Expect::Say(answer.into(), Some(undo)));
                 Up::Instead(total)
             }
