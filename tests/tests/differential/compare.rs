@@ -31,8 +31,9 @@ impl Mode {
 }
 
 /// Errors that the proxy finds itself where it gives statements its own names: one that does not exist, and one
-/// that does already. A server says where in its source it found them.
-const OWN_ERRORS: [&[u8]; 2] = [b"26000", b"42P05"];
+/// that does already; and what a server says in a failed transaction, be it to a Bind or to the Parse that the proxy
+/// puts before it. A server says where in its source it found them.
+const OWN_ERRORS: [&[u8]; 3] = [b"26000", b"42P05", b"25P02"];
 
 const NAME: &[u8] = b"application_name\0";
 

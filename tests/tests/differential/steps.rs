@@ -26,6 +26,8 @@ pub(crate) enum Step {
     Query(&'static str),
     /// A text of this many bytes.
     LongQuery(usize),
+    /// The same to be prepared, and run.
+    LongParse(&'static str, usize),
     /// A row with one value of this many bytes, and another after it.
     LongRow(usize),
     Parse(&'static str, Statement),
@@ -167,6 +169,10 @@ fn values() -> impl Strategy<Value = Values> {
         .prop_map(|(formats, values, results)| Values { formats, values, results })
 }
 
+fn lengths() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(65_536), 65_500..65_600_usize, 8_000..200_000_usize]
+}
+
 fn copy_in(mode: Mode) -> impl Strategy<Value = CopyIn> {
     let data = select(
         &["101\ta\n", "102\tb\n10", "3\tc\n", "1\ttwice\n", "x\tno number\n", "", "\\.\n", "104"][..],
@@ -195,8 +201,8 @@ fn step(mode: Mode) -> impl Strategy<Value = Step> {
     prop_oneof![
         20 => select(QUERIES).prop_map(Step::Query),
         // Around the sizes where the proxy begins to pass messages on in pieces.
-        1 => prop_oneof![Just(65_536), 65_500..65_600_usize, 8_000..200_000_usize]
-            .prop_map(Step::LongQuery),
+        1 => lengths().prop_map(Step::LongQuery),
+        1 => (name(), lengths()).prop_map(|(name, length)| Step::LongParse(name, length)),
         1 => prop_oneof![65_500..65_600_usize, 16_300..16_500_usize, 8_000..300_000_usize]
             .prop_map(Step::LongRow),
         4 => (name(), statements()).prop_map(|(name, text)| Step::Parse(name, text)),
@@ -244,7 +250,7 @@ pub(crate) fn stream(most: usize, mode: Mode) -> impl Strategy<Value = Stream> {
         |(steps, ending, pieces)| {
             // One byte at a time takes long where there are many.
             let is_long = steps.iter().any(|step| match step {
-                Step::LongQuery(_) => true,
+                Step::LongQuery(_) | Step::LongParse(..) => true,
                 Step::Bind(_, _, values) | Step::Again(_, values) | Step::Call(_, values) => {
                     values.values.iter().flatten().any(|value| value.0.len() > 1000)
                 }
@@ -329,10 +335,12 @@ impl Ops {
         let buffer = &mut self.bytes;
         match step {
             Step::Query(text) => self.query(text),
-            Step::LongQuery(length) => {
-                let around = "SELECT length('')\0".len();
-                let text = "q".repeat(length.saturating_sub(around));
-                self.query(&format!("SELECT length('{text}')"));
+            Step::LongQuery(length) => self.query(&long(*length)),
+            Step::LongParse(name, length) => {
+                write::frontend::parse(buffer, name.as_bytes(), long(*length).as_bytes(), &[])
+                    .expect(WRITABLE);
+                write::frontend::bind_text(buffer, b"", name.as_bytes(), &[]).expect(WRITABLE);
+                self.execute("", 0);
             }
             Step::LongRow(length) => {
                 self.query(&format!("SELECT repeat('r', {length}); SELECT 'after'"));
@@ -472,6 +480,12 @@ impl Values {
         }
         bytes
     }
+}
+
+/// A query of this many bytes, with the zero byte that ends it in a message.
+fn long(length: usize) -> String {
+    let around = "SELECT length('')\0".len();
+    format!("SELECT length('{}')", "q".repeat(length.saturating_sub(around)))
 }
 
 fn formats(codes: &[i16]) -> Vec<u8> {
