@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # The sidecar and the tests never link the extension, and are built with one feature set.
 PACKAGES := -p integratedb-claims -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-tests
 
-.PHONY: help demo test setup drivers ext build unit lint fmt bench clean
+.PHONY: help demo test setup drivers ext build unit lint fuzz fmt bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -42,6 +42,10 @@ lint: ## format, clippy, licences and sources of dependencies, links in docs
 	    cargo clippy --quiet --release -p integratedb-ext --no-default-features --features pg$$PG_MAJOR -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(PACKAGES)
+
+fuzz: ## feed random bytes to what reads bytes from outside, SECONDS_EACH=60
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh
 
 fmt: ## format the code
 	cargo fmt --all

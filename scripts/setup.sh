@@ -4,6 +4,7 @@
 #   scripts/setup.sh              what building, demo and tests need
 #   scripts/setup.sh lint         also what the lints need
 #   scripts/setup.sh drivers      also the database clients that the driver tests run
+#   scripts/setup.sh fuzz         also what fuzzing needs
 #   scripts/setup.sh bench-proxy  also what the proxy is measured beside
 #
 # PG_MAJOR chooses among several installed PostgreSQL versions (14 to 18).
@@ -106,6 +107,10 @@ make_tools() {
         say "Building cargo-nextest (a few minutes, once)"
         build_tool cargo-nextest '^0.9'
     fi
+    if [ "${1:-}" = fuzz ] && ! command -v cargo-fuzz >/dev/null && ! [ -x "$ROOT/.tools/bin/cargo-fuzz" ]; then
+        say "Building cargo-fuzz (a few minutes, once)"
+        build_tool cargo-fuzz '^0.13'
+    fi
     if [ "${1:-}" = lint ] && ! command -v cargo-deny >/dev/null && ! [ -x "$ROOT/.tools/bin/cargo-deny" ]; then
         say "Building cargo-deny (a few minutes, once)"
         build_tool cargo-deny '^0.18'
@@ -176,10 +181,15 @@ build_tool() {
 }
 
 command -v cargo >/dev/null || die "a Rust toolchain is needed: cargo is not on the PATH"
-case ${1:-} in '' | lint | drivers | bench-proxy) ;; *) die "there is no set-up for $1" ;; esac
+case ${1:-} in '' | lint | drivers | fuzz | bench-proxy) ;; *) die "there is no set-up for $1" ;; esac
 choose_postgres
 # shellcheck disable=SC2046 # one word a package
-need_packages $(missing_packages; if [ "${1:-}" = drivers ]; then driver_packages; fi)
+need_packages $(missing_packages
+    case ${1:-} in
+        drivers) driver_packages ;;
+        # libFuzzer is C++.
+        fuzz) command -v c++ >/dev/null || echo g++ ;;
+    esac)
 choose_runner
 make_run_dir
 make_prefix
