@@ -35,6 +35,8 @@ impl Mode {
 /// puts before it. A server says where in its source it found them.
 const OWN_ERRORS: [&[u8]; 3] = [b"26000", b"42P05", b"25P02"];
 
+const BIND_ERROR: &[u8] = b"bind message supplies";
+
 const NAME: &[u8] = b"application_name\0";
 
 /// How the answers differ; `None` when they do not.
@@ -95,6 +97,19 @@ impl Message {
             {
                 let kept = [ErrorField::SEVERITY, ErrorField::CODE, ErrorField::MESSAGE];
                 body = kept.map(|field| fields.get(field).unwrap_or_default()).join(&0);
+            }
+            // Two names for one text are one statement at the origin, whose error may be told by either.
+            Ok(Backend::Error(fields))
+                if mode == Mode::Transaction
+                    && fields
+                        .get(ErrorField::MESSAGE)
+                        .is_some_and(|m| m.starts_with(BIND_ERROR)) =>
+            {
+                for name in [&b"\"s1\""[..], b"\"s2\""] {
+                    if let Some(at) = body.windows(name.len()).position(|part| part == name) {
+                        body[at..at + name.len()].fill(b'*');
+                    }
+                }
             }
             _ => {}
         }
