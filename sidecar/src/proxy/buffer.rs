@@ -3,9 +3,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
+
+use super::stream::Stream;
 
 /// Bytes of a buffer as it is taken from the thread's store.
 const SIZE: usize = 16 << 10;
@@ -110,8 +112,9 @@ impl Buffer {
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut (impl AsyncRead + Unpin),
+        stream: &mut Stream,
     ) -> Poll<io::Result<usize>> {
+        ready!(stream.poll_readable(cx));
         if self.tail().len() == self.tail().capacity() {
             self.expect(self.len() + SIZE);
         }
@@ -145,17 +148,14 @@ impl Buffer {
             }
         }
         if self.unflushed {
-            std::task::ready!(Pin::new(stream).poll_flush(cx))?;
+            ready!(Pin::new(stream).poll_flush(cx))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Reads once, waiting for it.
-    pub(crate) async fn fill(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-    ) -> io::Result<usize> {
+    pub(crate) async fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
         std::future::poll_fn(|cx| self.poll_fill(cx, stream)).await
     }
 
@@ -201,9 +201,15 @@ mod tests {
     #[tokio::test]
     async fn a_message_longer_than_a_buffer_is_read_whole() {
         let text = vec![7; 100_000];
-        let mut stream = &text[..];
+        let (ours, mut theirs) = tokio::net::UnixStream::pair().expect("sockets can be made");
+        let mut stream = Stream::Unix(ours);
         let mut buffer = Buffer::default();
-        while buffer.fill(&mut stream).await.expect("a slice can be read") > 0 {}
+        let sent = async {
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, &text).await.expect("somebody reads");
+            drop(theirs);
+        };
+        let read = async { while buffer.fill(&mut stream).await.expect("it can be read") > 0 {} };
+        tokio::join!(sent, read);
         assert_eq!(buffer.filled(), &text[..]);
     }
 }

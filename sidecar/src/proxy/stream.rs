@@ -37,6 +37,17 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// Ready when something may be there to read; the task is woken when that changes. Asked first, so that who has
+    /// nothing to read needs no buffer.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            Self::Unix(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            // It may hold what it has decrypted already.
+            Self::Tls(_) => Poll::Ready(()),
+        }
+    }
+
     /// The hash of the certificate at the server's end, for SCRAM's channel binding (RFC 5929,
     /// tls-server-end-point), of a connection to an origin.
     pub(crate) fn peer_certificate(&self) -> Option<&[u8]> {

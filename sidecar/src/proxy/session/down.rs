@@ -346,7 +346,7 @@ fn is_about_name(message: frame::Frame<'_>) -> bool {
 }
 
 fn nonsense(why: &str) -> End {
-    End::Told(
+    End::from(
         Report::fatal(
             report::PROTOCOL_VIOLATION,
             "the origin said what the protocol does not allow",

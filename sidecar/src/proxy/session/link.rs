@@ -42,7 +42,7 @@ impl Session {
         loop {
             let mut lease = tokio::select! {
                 biased;
-                lease = pool.acquire(&self.cache) => lease.map_err(End::Refused)?,
+                lease = pool.acquire(&self.cache) => lease.map_err(End::from)?,
                 end = wait_for_end(&mut self.input, &mut self.client) => return Err(end),
             };
             let link = &mut lease.backend;
@@ -56,7 +56,7 @@ impl Session {
                 }
                 Ok(Some(why)) => {
                     lease.backend.close();
-                    return Err(End::Told(
+                    return Err(End::from(
                         Report::fatal(
                             report::CANNOT_CONNECT_NOW,
                             "the session's settings could not be set again on another connection",
@@ -69,7 +69,7 @@ impl Session {
                 Err(error) => {
                     let mut bytes = Vec::new();
                     error.write(&mut bytes);
-                    return Err(End::Refused(bytes));
+                    return Err(End::from(bytes));
                 }
             }
             if !link.params.same(&self.params) {
@@ -92,7 +92,7 @@ impl Session {
         }
         let Source::Pool { pool, keys } = &mut self.source else { return Ok(()) };
         let Some(cache) = self.registry.cache(self.cache.id()) else {
-            return Err(End::Told(Report::fatal(
+            return Err(End::from(Report::fatal(
                 report::ADMIN_SHUTDOWN,
                 format!("the cache \"{}\" was removed", self.cache.id()),
             )));

@@ -76,7 +76,7 @@ pub(super) struct Session {
     /// In transaction mode: the statements the client has prepared.
     names: Names,
     /// Otherwise: what its statements were found to be.
-    labels: HashMap<Box<[u8]>, Arc<Seen>>,
+    labels: HashMap<Box<[u8]>, Arc<Seen>, foldhash::fast::RandomState>,
     /// What the statements behind its portals were found to be.
     portals: Portals,
     params: Params,
@@ -170,10 +170,23 @@ enum End {
     ClientGone,
     /// The origin has closed the connection.
     OriginGone,
-    /// The client is told why.
-    Told(Report),
-    /// The client gets these bytes, an ErrorResponse.
-    Refused(Vec<u8>),
+    /// The client gets these bytes, an ErrorResponse. Boxed, because what returns it is called for every message.
+    Told(Box<[u8]>),
+}
+
+impl From<Report> for End {
+    fn from(report: Report) -> Self {
+        tracing::debug!(code = report.code(), message = report.message(), "session ended");
+        let mut bytes = Vec::new();
+        report.write(&mut bytes);
+        Self::Told(bytes.into())
+    }
+}
+
+impl From<Vec<u8>> for End {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Told(bytes.into())
+    }
 }
 
 impl Session {
@@ -194,7 +207,7 @@ impl Session {
             mode,
             flow: Flow::default(),
             names: Names::default(),
-            labels: HashMap::new(),
+            labels: HashMap::default(),
             portals: Portals::default(),
             reads_text: can_be_read(&client.params),
             judges_tags: false,
@@ -291,15 +304,7 @@ impl Session {
                     "the connection to the origin was lost",
                 )
                 .write(self.output.tail()),
-                End::Told(report) => {
-                    tracing::debug!(
-                        code = report.code(),
-                        message = report.message(),
-                        "session ended"
-                    );
-                    report.write(self.output.tail());
-                }
-                End::Refused(bytes) => self.output.append(&bytes),
+                End::Told(bytes) => self.output.append(&bytes),
             }
             let _ = self.output.drain(&mut self.client).await;
             let _ = tokio::io::AsyncWriteExt::shutdown(&mut self.client).await;

@@ -57,7 +57,7 @@ impl Session {
         let Some(tick) = tick else { return Ok(()) };
         while tick.as_mut().poll(cx).is_ready() {
             if let Some(report) = self.overdue() {
-                return Err(End::Told(report));
+                return Err(End::from(report));
             }
             let period = self.tick().unwrap_or(std::time::Duration::from_secs(10));
             tick.as_mut().reset(tokio::time::Instant::now() + period);
@@ -173,7 +173,7 @@ impl Session {
 }
 
 fn stopping() -> End {
-    End::Told(
+    End::from(
         Report::fatal(
             report::ADMIN_SHUTDOWN,
             "terminating connection due to administrator command",

@@ -182,7 +182,7 @@ impl Session {
                 match Frontend::read(message) {
                     Ok(message) if is_whole => Ok(self.extended(link, header, message)),
                     _ if self.shares() && is_whole => Err(violation("invalid message format")),
-                    _ if self.shares() => Err(End::Told(
+                    _ if self.shares() => Err(End::from(
                         Report::fatal(
                             report::PROGRAM_LIMIT,
                             "a message is too long for transaction pooling",
@@ -301,7 +301,7 @@ impl Session {
                 if !self.shares() {
                     // Those that SQL deallocates are not taken out, so that from time to time all are.
                     if self.labels.len() >= LABELS {
-                        self.labels = HashMap::new();
+                        self.labels = HashMap::default();
                     }
                     self.labels.insert(name.into(), seen);
                     self.flow.push(Expect::Parse(None));
@@ -426,5 +426,5 @@ fn unread(kind: u8, others: &Arc<Seen>, now: Instant) -> Expect {
 }
 
 fn violation(message: &str) -> End {
-    End::Told(Report::fatal(report::PROTOCOL_VIOLATION, message.to_owned()))
+    End::from(Report::fatal(report::PROTOCOL_VIOLATION, message.to_owned()))
 }
