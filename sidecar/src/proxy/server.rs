@@ -184,7 +184,8 @@ fn serve(stream: TcpStream, registry: &Arc<Registry>) {
         // What a login needs is given back before the session begins: it may last for days.
         let entered = Box::pin(login::login(&registry, stream)).await;
         if let Some((session, lease)) = entered {
-            session.run(lease).await;
+            // It gives way to others by itself, and need not be asked at every read and write.
+            tokio::task::unconstrained(session.run(lease)).await;
         }
         drop(counted);
     });

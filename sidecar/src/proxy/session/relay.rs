@@ -16,6 +16,9 @@ use crate::proxy::report::{self, Report};
 /// Bytes of a message that are waited for before a connection is asked for.
 const PART: usize = 8 << 10;
 
+/// Reads of one session before another has its turn.
+const TURNS: usize = 64;
+
 impl Session {
     /// Waits, without a connection to the origin, until the client has something for it.
     pub(super) async fn wait_for_work(&mut self) -> Result<(), End> {
@@ -84,7 +87,7 @@ impl Session {
         if !self.input.is_empty() {
             self.on_client(link)?;
         }
-        loop {
+        for _ in 0..TURNS {
             // What the origin said before it closed is still to be read, so that writing fails is no end.
             if !link.output.is_drained()
                 && matches!(link.output.poll_drain(cx, &mut link.stream), Poll::Ready(Err(_)))
@@ -123,6 +126,9 @@ impl Session {
                 return Poll::Pending;
             }
         }
+        // Others on this thread have their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Takes what the origin says, unless the client still has to take what it said before.
