@@ -99,6 +99,8 @@ fn help_teaches_every_setting() {
         "--login-attempts-per-user",
         "--login-attempts-per-address",
         "--drain-secs",
+        "--proxy-listen",
+        "SIGHUP",
         "--log-format",
         "--log",
         "sslrootcert",
@@ -106,4 +108,45 @@ fn help_teaches_every_setting() {
     ] {
         assert!(help.contains(flag), "{flag}: {help}");
     }
+}
+
+#[test]
+fn the_proxy_listens_whether_or_not_the_database_answers() {
+    let mut command = serve();
+    command.args(["--database-wait-secs", "0", "--proxy-listen", "127.0.0.1:0"]);
+    let told = stderr_of(command);
+    assert!(told.contains("the proxy listens") && told.contains("does not answer"), "{told}");
+}
+
+#[test]
+fn its_configuration_is_read_again_when_it_is_told_to() {
+    let file = std::env::temp_dir().join(format!("integratedb-reload-{}.toml", std::process::id()));
+    let write = |origin: &str| {
+        let text = format!("[proxy]\nlisten = '127.0.0.1:0'\n[caches.shop]\norigin = '{origin}'\n");
+        std::fs::write(&file, text).expect("the temp dir is writable");
+    };
+    write("host=127.0.0.1");
+    let mut command = serve();
+    command.arg("--config").arg(&file).stderr(Stdio::piped());
+    let mut server = command.spawn().expect("the binary is there");
+    let stderr = server.stderr.take().expect("it is piped");
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
+    let mut lines = lines.map(|line| line.expect("it is text"));
+    let mut wait_for = |text: &str| lines.any(|line| line.contains(text));
+    let hang_up = || {
+        let pid = server.id().to_string();
+        assert!(
+            Command::new("kill").args(["-HUP", &pid]).status().expect("kill is there").success()
+        );
+    };
+    // By then it watches for signals.
+    assert!(wait_for("waiting for the database"));
+    hang_up();
+    assert!(wait_for("the configuration was read again"));
+    write("host=127.0.0.1 user=nobody");
+    hang_up();
+    assert!(wait_for("the new configuration can't be used"));
+    server.kill().expect("it runs");
+    server.wait().expect("our child");
+    std::fs::remove_file(file).expect("it was written above");
 }

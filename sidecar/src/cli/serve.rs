@@ -109,7 +109,7 @@ pub(super) struct Flags {
 #[derive(Args, Serialize)]
 struct ProxyFlags {
     /// Where Postgres clients connect to the proxy; without caches in the file, they reach --database's server
-    #[arg(long = "proxy-listen", value_name = "ADDRESS:PORT")]
+    #[arg(id = "proxy_listen", long = "proxy-listen", value_name = "ADDRESS:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
 }
