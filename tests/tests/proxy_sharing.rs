@@ -273,5 +273,7 @@ async fn a_long_text_is_passed_and_shares_its_connection_where_it_is_harmless() 
     assert_eq!(a.query_one("SHOW work_mem", &[]).await?.get::<_, &str>(0), "7MB");
     let view = setup.sidecar.get("/api/v1/caches/transaction").await?;
     assert_eq!(view.body["data"]["pinned"], 1, "{}", view.text);
+    let metrics = setup.sidecar.get("/metrics").await?.text;
+    ensure!(metrics.contains("integratedb_proxy_pinned{cache=\"transaction\"} 1"), "{metrics}");
     Ok(())
 }

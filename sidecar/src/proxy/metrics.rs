@@ -45,6 +45,12 @@ fn write_all(registry: &Registry, out: &mut String) -> std::fmt::Result {
             }
         }
     }
+    let help =
+        "Sessions that keep a connection between transactions because of what they have done.";
+    head(out, "integratedb_proxy_pinned", "gauge", help)?;
+    for cache in &caches {
+        writeln!(out, "integratedb_proxy_pinned{{cache=\"{}\"}} {}", cache.id(), cache.pinned())?;
+    }
     head(
         out,
         "integratedb_proxy_waiting",

@@ -53,6 +53,11 @@ impl Session {
             let count = rest.len().min(total);
             let message = frame::Frame { tag: header.tag, body };
             self.answered += total as u64;
+            if matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA) {
+                self.down_rest = total - count;
+                at += count;
+                continue;
+            }
             let own = match self.down(link, message, is_whole, now) {
                 Down::Pass => None,
                 Down::Hide => Some(None),
@@ -111,7 +116,6 @@ impl Session {
         now: Instant,
     ) -> Down {
         match message.tag {
-            tag::DATA_ROW | tag::COPY_DATA => return Down::Pass,
             tag::NOTICE | tag::NOTIFICATION => {
                 return Down::Pass;
             }

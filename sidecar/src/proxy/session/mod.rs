@@ -135,10 +135,14 @@ impl Portals {
         if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
     }
 
-    fn set(&mut self, name: &[u8], seen: Option<Arc<Seen>>) {
+    fn set(&mut self, name: &[u8], seen: Option<&Arc<Seen>>) {
         match seen {
-            seen if name.is_empty() => self.unnamed = seen,
-            Some(seen) => drop(self.named.insert(name.into(), seen)),
+            // Mostly what it is already.
+            Some(seen)
+                if name.is_empty()
+                    && self.unnamed.as_ref().is_some_and(|s| Arc::ptr_eq(s, seen)) => {}
+            seen if name.is_empty() => self.unnamed = seen.cloned(),
+            Some(seen) => drop(self.named.insert(name.into(), Arc::clone(seen))),
             None => drop(self.named.remove(name)),
         }
     }

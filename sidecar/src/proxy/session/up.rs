@@ -91,7 +91,7 @@ impl Session {
                 Up::Hold => {
                     // What only the proxy owes is no reason to wait: no answer would end that.
                     self.say_own();
-                    if self.flow.is_empty() {
+                    if !self.flow.is_owed() {
                         continue;
                     }
                     self.held = true;
@@ -168,7 +168,25 @@ impl Session {
                 self.terminated = true;
                 Ok(if self.is_own() { Up::Pass } else { Up::Instead(header.total()) })
             }
-            tag::BIND => self.bind(link, header, body, is_whole),
+            tag::BIND if self.shares() => self.bind(link, header, body, is_whole),
+            tag::BIND => {
+                // Who Binds a name longer than what there is of the message yet is not counted.
+                if let Some((portal, name, _)) = bind_names(body) {
+                    self.portals.set(portal, self.labels.get(name));
+                }
+                self.flow.push(Expect::Bind);
+                Ok(Up::Pass)
+            }
+            tag::DESCRIBE if !self.shares() => {
+                self.flow.push(Expect::Describe);
+                Ok(Up::Pass)
+            }
+            tag::EXECUTE if !self.shares() && is_whole => {
+                let portal = body.split(|byte| *byte == 0).next().unwrap_or_default();
+                let seen = self.portals.get(portal).cloned();
+                self.flow.push(Expect::Execute(watch(seen, self.active)));
+                Ok(Up::Pass)
+            }
             tag::PARSE | tag::DESCRIBE | tag::EXECUTE | tag::CLOSE => {
                 let most = match (header.tag, self.shares()) {
                     (tag::PARSE, true) => KEPT,
@@ -246,19 +264,9 @@ impl Session {
         let Some((portal, name, taken)) = bind_names(body) else {
             return match () {
                 () if !is_whole && body.len() < NAMES => Ok(Up::Wait),
-                () if self.shares() => Err(violation("invalid message format")),
-                () => {
-                    self.flow.push(Expect::Bind);
-                    Ok(Up::Pass)
-                }
+                () => Err(violation("invalid message format")),
             };
         };
-        if !self.shares() {
-            let seen = self.labels.get(name).cloned();
-            self.portals.set(portal, seen);
-            self.flow.push(Expect::Bind);
-            return Ok(Up::Pass);
-        }
         if self.flow.is_skipping() {
             return Ok(Up::Pass);
         }
@@ -288,7 +296,7 @@ impl Session {
                 .map_err(|error| violation(&error.to_string()))?;
             replaced = HEADER + taken;
         }
-        self.portals.set(portal, Some(Arc::clone(&statement.seen)));
+        self.portals.set(portal, Some(&statement.seen));
         self.flow.push(Expect::Bind);
         Ok(Up::Instead(replaced))
     }
