@@ -220,7 +220,17 @@ async fn what_cannot_be_shared_keeps_its_connection() -> Result<()> {
 
 #[tokio::test]
 async fn many_clients_share_few_connections() -> Result<()> {
+    many_share_few(1).await
+}
+
+#[tokio::test]
+async fn connections_are_shared_across_workers() -> Result<()> {
+    many_share_few(3).await
+}
+
+async fn many_share_few(workers: usize) -> Result<()> {
     let setup = Setup::with(|config| {
+        config.proxy.workers = workers;
         for cache in config.caches.values_mut() {
             cache.pool_size = 3;
         }
