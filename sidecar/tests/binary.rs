@@ -61,9 +61,13 @@ fn a_url_that_cannot_be_read_is_not_shown() {
 
 #[test]
 fn it_stops_when_told_to_while_it_waits_for_the_database() {
-    let mut server = serve().stderr(Stdio::null()).spawn().expect("the binary is there");
-    std::thread::sleep(Duration::from_millis(700));
-    assert!(server.try_wait().expect("our child").is_none(), "it waits for the database");
+    let mut server = serve().stderr(Stdio::piped()).spawn().expect("the binary is there");
+    let stderr = server.stderr.take().expect("it is piped");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
+    let waits =
+        |line: std::io::Result<String>| line.expect("text").contains("waiting for the database");
+    assert!(lines.any(waits), "it waits for the database");
+    assert!(server.try_wait().expect("our child").is_none(), "it still does");
 
     let told = Command::new("kill").arg(server.id().to_string()).status().expect("kill is there");
     assert!(told.success());

@@ -327,7 +327,8 @@ fn client_program(path: &Path) -> Command {
     command
 }
 
-async fn connect(url: &str) -> Result<Client> {
+/// A connection without TLS.
+pub async fn connect(url: &str) -> Result<Client> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
     Ok(client)

@@ -7,9 +7,11 @@ mod drivers;
 mod network;
 mod raw;
 mod sidecar;
+mod wait;
 
-pub use cluster::{Cluster, Database};
+pub use cluster::{Cluster, Database, connect};
 pub use drivers::{Driver, Features, difference};
 pub use network::Network;
 pub use raw::{RawClient, RawMessage};
 pub use sidecar::{Reply, Sidecar, add_caches, cache, cache_id};
+pub use wait::until;

@@ -1,9 +1,7 @@
 //! The proxy as its clients see it, by each way of authentication and pooling.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result};
-use support::{Cluster, Database, Sidecar, add_caches};
+use support::{Cluster, Database, Sidecar, add_caches, connect, until};
 use tokio_postgres::{Client, NoTls};
 
 const PASSWORD: &str = "correct horse";
@@ -61,24 +59,6 @@ impl Setup {
             .await?;
         Ok(row.get(0))
     }
-}
-
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context(url.to_owned())?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-async fn until<F: Future<Output = Result<bool>>>(
-    what: &str,
-    mut check: impl FnMut() -> F,
-) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !check().await? {
-        anyhow::ensure!(Instant::now() < deadline, "it never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }
 
 const CACHES: [&str; 3] = ["pass", "session", "transaction"];

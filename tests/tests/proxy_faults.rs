@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use integratedb_sidecar::Config;
 use integratedb_wire::tag::backend as tag;
 use integratedb_wire::write;
-use support::{Cluster, Database, Network, RawClient, Sidecar, add_caches};
+use support::{Cluster, Database, Network, RawClient, Sidecar, add_caches, until};
 use tokio_postgres::{Client, NoTls};
 
 const CACHES: [&str; 3] = ["pass", "session", "transaction"];
@@ -58,10 +58,7 @@ impl Setup {
 
     async fn connect(&self, cache: &str) -> Result<Client> {
         let url = self.database.url_through(self.proxy(), "app", "secret");
-        let (client, connection) =
-            tokio_postgres::connect(&format!("{url}&application_name={cache}"), NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        support::connect(&format!("{url}&application_name={cache}")).await
     }
 
     /// Waits until no client is connected, no connection is lent and no backend does anything.
@@ -84,18 +81,6 @@ impl Setup {
         })
         .await
     }
-}
-
-async fn until<F: Future<Output = Result<bool>>>(
-    what: &str,
-    mut check: impl FnMut() -> F,
-) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !check().await? {
-        ensure!(Instant::now() < deadline, "it never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }
 
 /// What a client has sent when it fails; it has read nothing of the answers.

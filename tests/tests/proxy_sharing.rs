@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use integratedb_wire::tag::backend as tag;
 use integratedb_wire::{Target, write};
 use support::{Cluster, Database, RawClient, RawMessage, Sidecar, add_caches};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 struct Setup {
     _cluster: Cluster,
@@ -40,10 +40,7 @@ impl Setup {
 
     async fn connect(&self) -> Result<Client> {
         let url = self.database.url_through(self.sidecar.proxy(), "app", "secret");
-        let (client, connection) =
-            tokio_postgres::connect(&format!("{url}&application_name=transaction"), NoTls).await?;
-        tokio::spawn(connection);
-        Ok(client)
+        support::connect(&format!("{url}&application_name=transaction")).await
     }
 }
 

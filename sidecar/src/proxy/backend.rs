@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use integratedb_wire::{
-    Authentication, Backend as Message, ErrorField, ProtocolVersion, TransactionStatus,
+    Authentication, Backend as Message, ErrorField, ErrorFields, ProtocolVersion,
 };
 use integratedb_wire::{frame, write};
 use tokio::io::AsyncWriteExt;
@@ -36,7 +36,6 @@ pub(crate) struct Backend {
     pub(crate) settings: Params,
     /// The statements prepared in it.
     pub(crate) prepared: Prepared,
-    pub(crate) status: TransactionStatus,
     /// When it was opened.
     pub(crate) born: Instant,
     /// When it was last given back.
@@ -66,6 +65,18 @@ pub(crate) enum OpenError {
 }
 
 impl OpenError {
+    /// What the origin says in an ErrorResponse, which came as these bytes.
+    fn refused(fields: ErrorFields<'_>, response: &[u8]) -> Self {
+        let text = |field| {
+            fields.get(field).map(|t| String::from_utf8_lossy(t).into_owned()).unwrap_or_default()
+        };
+        Self::Refused {
+            code: text(ErrorField::CODE),
+            message: text(ErrorField::MESSAGE),
+            response: response.to_vec(),
+        }
+    }
+
     /// Whether the same may go well later, without anybody changing anything: the origin is down, starting, full.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -100,8 +111,8 @@ impl OpenError {
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) rows: Vec<Vec<Option<Vec<u8>>>>,
-    /// The first ErrorResponse, as it came.
-    pub(crate) error: Option<Vec<u8>>,
+    /// The first error, which is [`OpenError::Refused`].
+    pub(crate) error: Option<OpenError>,
 }
 
 /// How a session is begun.
@@ -127,7 +138,6 @@ impl Backend {
             params: Params::default(),
             settings: Params::default(),
             prepared: Prepared::default(),
-            status: TransactionStatus::Idle,
             born: Instant::now(),
             idle_since: Instant::now(),
         }
@@ -227,17 +237,7 @@ impl Backend {
                     }
                 },
                 Message::Error(fields) => {
-                    let text = |field| {
-                        fields
-                            .get(field)
-                            .map(|t| String::from_utf8_lossy(t).into_owned())
-                            .unwrap_or_default()
-                    };
-                    return Err(OpenError::Refused {
-                        code: text(ErrorField::CODE),
-                        message: text(ErrorField::MESSAGE),
-                        response: self.input.filled()[..total].to_vec(),
-                    });
+                    return Err(OpenError::refused(fields, &self.input.filled()[..total]));
                 }
                 Message::Notice(_) | Message::NegotiateVersion { .. } => Vec::new(),
                 _ => return Err(integratedb_wire::Error::Tag(message.tag).into()),
@@ -259,22 +259,9 @@ impl Backend {
                 let secret = key.to_vec();
                 self.learn_key(process, secret);
             }
-            Message::Ready(status) => {
-                self.status = status;
-                is_ready = true;
-            }
+            Message::Ready(_) => is_ready = true,
             Message::Error(fields) => {
-                let text = |field| {
-                    fields
-                        .get(field)
-                        .map(|t| String::from_utf8_lossy(t).into_owned())
-                        .unwrap_or_default()
-                };
-                return Err(OpenError::Refused {
-                    code: text(ErrorField::CODE),
-                    message: text(ErrorField::MESSAGE),
-                    response: self.input.filled()[..total].to_vec(),
-                });
+                return Err(OpenError::refused(fields, &self.input.filled()[..total]));
             }
             _ => {}
         }
@@ -319,12 +306,11 @@ impl Backend {
                 Message::DataRow(row) => {
                     answer.rows.push(row.iter().map(|value| value.map(<[u8]>::to_vec)).collect());
                 }
-                Message::Error(_) if answer.error.is_none() => {
-                    answer.error = Some(self.input.filled()[..total].to_vec());
+                Message::Error(fields) if answer.error.is_none() => {
+                    answer.error = Some(OpenError::refused(fields, &self.input.filled()[..total]));
                 }
                 Message::ParameterStatus(name, value) => self.params.set(name, value),
-                Message::Ready(status) => {
-                    self.status = status;
+                Message::Ready(_) => {
                     self.input.consume(total);
                     return Ok(answer);
                 }

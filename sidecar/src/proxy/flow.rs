@@ -46,8 +46,8 @@ pub(crate) enum Expect {
     Describe,
     /// Rows, and CommandComplete, PortalSuspended or EmptyQueryResponse.
     Execute(Watch),
-    /// CloseComplete. If it never comes, the name means again what it meant.
-    Close(Option<Undo>),
+    /// CloseComplete
+    Close,
     /// ParseComplete of the proxy's own, which the client must not see. If it never comes, the statement is not
     /// prepared.
     OwnParse(Option<Arc<Statement>>),
@@ -64,7 +64,7 @@ pub(crate) enum Expect {
 impl Expect {
     const fn undo(&self) -> Option<&Undo> {
         match self {
-            Self::Parse(undo) | Self::Close(undo) | Self::Say(_, undo) => undo.as_ref(),
+            Self::Parse(undo) | Self::Say(_, undo) => undo.as_ref(),
             _ => None,
         }
     }
@@ -134,7 +134,7 @@ impl Flow {
         self.queue
             .iter_mut()
             .filter_map(|expect| match expect {
-                Expect::Parse(undo) | Expect::Close(undo) | Expect::Say(_, undo) => undo.as_mut(),
+                Expect::Parse(undo) | Expect::Say(_, undo) => undo.as_mut(),
                 _ => None,
             })
             .find(|undo| *undo.name == *name)
@@ -269,7 +269,7 @@ impl Flow {
             (Expect::Query(_) | Expect::Deallocate(..), _) => false,
             (Expect::Parse(_), tag::PARSE_COMPLETE)
             | (Expect::Bind, tag::BIND_COMPLETE)
-            | (Expect::Close(_), tag::CLOSE_COMPLETE)
+            | (Expect::Close, tag::CLOSE_COMPLETE)
             | (Expect::Describe, tag::ROW_DESCRIPTION | tag::NO_DATA)
             | (
                 Expect::Execute(_),

@@ -55,7 +55,11 @@ impl Proxy {
             let work = take_from(connections, Arc::clone(&registry));
             workers.push(worker(number, end.clone(), work)?);
         }
-        let first = accept(listener, queues, Arc::clone(&registry));
+        let (accepting, sweeping) =
+            (accept(listener, queues, Arc::clone(&registry)), sweep(Arc::clone(&registry)));
+        let first = async {
+            tokio::join!(accepting, sweeping);
+        };
         workers.push(worker(0, end.clone(), first)?);
         Ok(Self { registry, workers, end })
     }
@@ -75,15 +79,12 @@ impl Proxy {
     pub async fn stop(mut self, patience: Duration) {
         self.registry.stop();
         let deadline = tokio::time::Instant::now() + patience;
-        while self.registry.clients() > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.registry.tasks().close();
+        let ended = tokio::time::timeout_at(deadline, self.registry.tasks().wait()).await;
         let left = self.registry.clients();
-        if left > 0 {
+        if ended.is_err() && left > 0 {
             tracing::warn!(clients = left, "clients still in a transaction were cut off");
         }
-        self.registry.tasks().close();
-        let _ = tokio::time::timeout_at(deadline, self.registry.tasks().wait()).await;
         self.end.cancel();
         let workers = std::mem::take(&mut self.workers);
         let joined = tokio::task::spawn_blocking(move || {
@@ -124,8 +125,6 @@ async fn accept(
     queues: Vec<UnboundedSender<std::net::TcpStream>>,
     registry: Arc<Registry>,
 ) {
-    let sweeper = tokio::spawn(sweep(Arc::clone(&registry)));
-    let _sweeper = sweeper.abort_handle();
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -180,7 +179,8 @@ async fn take_from(
 fn serve(stream: TcpStream, registry: &Arc<Registry>) {
     let registry = Arc::clone(registry);
     let counted = registry.count_client();
-    tokio::spawn(async move {
+    let tasks = registry.tasks().clone();
+    tasks.spawn(async move {
         // What a login needs is given back before the session begins: it may last for days.
         let entered = Box::pin(login::login(&registry, stream)).await;
         if let Some((session, lease)) = entered {

@@ -1,8 +1,8 @@
 //! Prepared statements that outlive the connection they were prepared on.
 //!
 //! Names are a namespace of each client. In transaction mode a statement is prepared on a connection to the
-//! origin under a name made of its id, and again wherever it is missing. Statements with the same text and types
-//! share one id, so clients of the same program share what is prepared.
+//! origin under a name made of its id, and again wherever it is missing. Statements with the same text and types,
+//! read under the same settings, share one id, so clients of the same program share what is prepared.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -40,7 +40,7 @@ pub(crate) fn reading(params: &Params) -> Vec<u8> {
 }
 
 /// What all names of statements begin with that the proxy gives.
-const PREFIX: &str = "integratedb_";
+pub(crate) const PREFIX: &str = "integratedb_";
 
 /// One for the whole process: a session that a reload takes to the next cache brings its statements along.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);

@@ -12,6 +12,7 @@ use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Answered, Expect, Undo};
 use crate::proxy::observe;
 use crate::proxy::report::{self, Report};
+use crate::proxy::statements::PREFIX;
 
 /// The longest message of those that have to be seen whole.
 const WHOLE: usize = 64 << 10;
@@ -116,9 +117,7 @@ impl Session {
         now: Instant,
     ) -> Down {
         match message.tag {
-            tag::NOTICE | tag::NOTIFICATION => {
-                return Down::Pass;
-            }
+            tag::NOTICE | tag::NOTIFICATION => return Down::Pass,
             tag::PARAMETER_STATUS => {
                 if let Ok(Message::ParameterStatus(name, value)) = Message::read(message) {
                     link.params.set(name, value);
@@ -128,7 +127,7 @@ impl Session {
                 return Down::Pass;
             }
             tag::COMMAND_COMPLETE if self.shares() => self.read_tag(link, message),
-            tag::READY => self.read_status(link, message),
+            tag::READY => self.read_status(message),
             tag::ERROR if is_whole => self.read_error(message),
             _ => {}
         }
@@ -182,10 +181,9 @@ impl Session {
         }
     }
 
-    fn read_status(&mut self, link: &mut Backend, message: frame::Frame<'_>) {
+    fn read_status(&mut self, message: frame::Frame<'_>) {
         let status = message.body.first().copied().and_then(TransactionStatus::read);
         self.status = status.unwrap_or(TransactionStatus::Active);
-        link.status = self.status;
         if self.status == TransactionStatus::Idle {
             self.judges_tags = false;
             self.portals.clear();
@@ -213,6 +211,9 @@ impl Session {
         }
         let Ok(Message::Error(fields)) = Message::read(message) else { return None };
         let text = fields.get(ErrorField::MESSAGE)?;
+        if !text.windows(PREFIX.len()).any(|part| part == PREFIX.as_bytes()) {
+            return None;
+        }
         // A name may be taken away by a message that comes after the one that failed.
         let mut names = self.names.iter().chain(self.flow.before());
         let (name, known) = names.find_map(|(name, statement)| {
@@ -265,7 +266,6 @@ impl Session {
             self.pinned = true;
             self.unsound = true;
         }
-        let mut is_noted = false;
         if dropped.is_empty() {
             self.failed = true;
             return;
@@ -274,12 +274,9 @@ impl Session {
             Expect::Execute(watch) => Some(watch),
             _ => None,
         });
+        let answered = std::mem::take(&mut self.answered);
         if let Some(watch) = failed {
-            observe::note(watch, now, std::mem::take(&mut self.answered), true);
-            is_noted = true;
-        }
-        if !is_noted {
-            self.answered = 0;
+            observe::note(watch, now, answered, true);
         }
         let mut dropped = dropped.into_iter();
         while let Some(expect) = dropped.next() {
@@ -297,9 +294,7 @@ impl Session {
                     }
                     self.take_back(link, undo);
                 }
-                Expect::Close(Some(undo)) | Expect::Say(_, Some(undo)) => {
-                    self.take_back(link, undo);
-                }
+                Expect::Say(_, Some(undo)) => self.take_back(link, undo),
                 Expect::OwnParse(Some(statement)) => link.prepared.remove(&statement),
                 Expect::OwnParse(None) => drop(link.prepared.set_unnamed(None)),
                 Expect::OwnClose(id) => link.prepared.put_back(id),

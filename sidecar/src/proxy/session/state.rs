@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use integratedb_wire::{Backend as Message, ErrorField, Target, frame, write};
+use integratedb_wire::{Target, write};
 
 use crate::proxy::backend::{Backend, OpenError};
 use crate::proxy::params::Params;
@@ -69,11 +69,7 @@ pub(super) async fn capture(
     link.prepared.set_unnamed(None);
     let answer = link.run(&batch).await?;
     if let Some(error) = answer.error {
-        return Err(OpenError::Refused {
-            code: String::new(),
-            message: message_of(&error),
-            response: error,
-        });
+        return Err(error);
     }
     let mut settings = Params::default();
     for row in &answer.rows {
@@ -138,8 +134,10 @@ async fn restore_in_order(
     write::frontend::sync(&mut batch);
     link.prepared.set_unnamed(None);
     let answer = link.run(&batch).await?;
-    if let Some(error) = answer.error {
-        return Ok(Some(message_of(&error)));
+    match answer.error {
+        Some(OpenError::Refused { message, .. }) => return Ok(Some(message)),
+        Some(other) => return Err(other),
+        None => {}
     }
     link.settings = wanted.clone();
     Ok(None)
@@ -162,16 +160,6 @@ fn identifier(name: &[u8]) -> Vec<u8> {
         quoted
     });
     parts.collect::<Vec<_>>().join(&b'.')
-}
-
-fn message_of(error: &[u8]) -> String {
-    match frame::whole(error, error.len()).ok().flatten().map(Message::read) {
-        Some(Ok(Message::Error(fields))) => {
-            String::from_utf8_lossy(fields.get(ErrorField::MESSAGE).unwrap_or_default())
-                .into_owned()
-        }
-        _ => "unreadable error".to_owned(),
-    }
 }
 
 /// Makes a connection as new, by the cache's reset query. False when that failed, or nothing is known of it then.

@@ -177,6 +177,7 @@ impl Session {
                 self.flow.push(Expect::Bind);
                 Ok(Up::Pass)
             }
+            // Neither is looked into where names are the origin's matter: these two are on the way of every query.
             tag::DESCRIBE if !self.shares() => {
                 self.flow.push(Expect::Describe);
                 Ok(Up::Pass)
@@ -373,7 +374,7 @@ impl Session {
                     Target::Portal => self.portals.set(name, None),
                     Target::Statement => drop(self.labels.remove(name)),
                 }
-                self.flow.push(Expect::Close(None));
+                self.flow.push(Expect::Close);
                 Up::Pass
             }
             Frontend::Execute { portal, .. } => {
@@ -427,9 +428,8 @@ pub(super) fn watch(seen: Option<Arc<Seen>>, started: Instant) -> Watch {
 fn unread(kind: u8, others: &Arc<Seen>, now: Instant) -> Expect {
     match kind {
         tag::PARSE => Expect::Parse(None),
-        tag::DESCRIBE => Expect::Describe,
         tag::EXECUTE => Expect::Execute(watch(Some(Arc::clone(others)), now)),
-        _ => Expect::Close(None),
+        _ => Expect::Close,
     }
 }
 
