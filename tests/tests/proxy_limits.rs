@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use integratedb_sidecar::Config;
 use integratedb_wire::tag::backend as tag;
 use integratedb_wire::{ProtocolVersion, write};
-use support::{Cluster, Database, RawClient, Sidecar, add_caches, cache, cache_id};
+use support::{Cluster, Database, RawClient, Sidecar, add_caches, cache, cache_id, connect};
 use tokio_postgres::{Client, NoTls};
 
 struct Setup {
@@ -39,12 +39,6 @@ impl Setup {
     async fn connect(&self, cache: &str) -> Result<Client> {
         connect(&self.url("app", &format!("application_name={cache}"))).await
     }
-}
-
-async fn connect(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 /// SQLSTATE and message of what a client was told.
@@ -116,6 +110,20 @@ async fn one_client_too_many_is_told_so() -> Result<()> {
     while setup.connect("pass").await.is_err() {
         ensure!(Instant::now() < deadline, "nobody gets in any more");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_from_before_a_reload_still_count() -> Result<()> {
+    let mut setup = Setup::with(|config| config.proxy.max_clients = 1).await?;
+    let first = setup.connect("pass").await?;
+    setup.sidecar.reload(|config| all(config, |cache| cache.pool_size = 7)).await?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while setup.sidecar.get("/api/v1/caches/pass").await?.body["data"]["pool_size"] != 7 {
+        ensure!(Instant::now() < deadline, "the reload never came");
+    }
+    assert_eq!(refused(&setup.url("app", "")).await?.0, "53300");
+    first.batch_execute("SELECT 1").await?;
     Ok(())
 }
 

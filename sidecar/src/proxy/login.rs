@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use integratedb_wire::{Authentication, Backend as Message, Frontend, Startup, TransactionStatus};
 use integratedb_wire::{frame, write};
@@ -118,7 +119,7 @@ impl Newcomer {
             .await
             .map_err(|_| too_late())??;
         self.deadline = Instant::now() + registry.login_time();
-        if registry.sessions() >= registry.max_clients() {
+        if registry.sessions().load(Relaxed) >= registry.max_clients() {
             return Err(Report::fatal(
                 report::TOO_MANY_CONNECTIONS,
                 "sorry, too many clients already",

@@ -18,6 +18,7 @@ pub(crate) struct Registry {
     now: RwLock<Configured>,
     cancels: Arc<Cancels>,
     clients: AtomicUsize,
+    sessions: AtomicUsize,
     is_stopping: AtomicBool,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -96,6 +97,7 @@ impl Registry {
             now: RwLock::new(Configured::new(proxy, caches, None)?),
             cancels: Arc::default(),
             clients: AtomicUsize::new(0),
+            sessions: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -154,9 +156,9 @@ impl Registry {
         &self.cancels
     }
 
-    /// How many clients are logged in.
-    pub(crate) fn sessions(&self) -> usize {
-        self.read().caches.values().map(|cache| cache.clients()).sum()
+    /// How many clients are logged in, those included whose cache a reload has replaced.
+    pub(crate) const fn sessions(&self) -> &AtomicUsize {
+        &self.sessions
     }
 
     /// How many clients are connected, logged in or not.

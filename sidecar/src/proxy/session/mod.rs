@@ -21,6 +21,7 @@ mod up;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -200,6 +201,7 @@ impl Session {
             Source::Pool { .. } => cache.settings().pool_mode,
         };
         cache.enter();
+        registry.sessions().fetch_add(1, Relaxed);
         Self {
             registry,
             cache,
@@ -367,5 +369,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.count_pin(false);
         self.cache.leave();
+        self.registry.sessions().fetch_sub(1, Relaxed);
     }
 }
