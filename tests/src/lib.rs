@@ -13,5 +13,5 @@ pub use cluster::{Cluster, Database, connect};
 pub use drivers::{Driver, Features, difference};
 pub use network::Network;
 pub use raw::{RawClient, RawMessage};
-pub use sidecar::{Reply, Sidecar, add_caches, cache, cache_id};
+pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
 pub use wait::until;

@@ -198,6 +198,16 @@ pub fn cache_id(name: &str) -> CacheId {
     CacheId::try_from(name.to_owned()).expect("tests use short names of letters")
 }
 
+/// The binary `integratedb`, for what only a process can show.
+pub fn binary() -> Result<std::path::PathBuf> {
+    // The test lies in target/PROFILE/deps, the binary in target/PROFILE.
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(|deps| deps.parent()).context("an odd place for a test")?;
+    let binary = folder.join("integratedb");
+    anyhow::ensure!(binary.exists(), "build the package integratedb-sidecar with the tests");
+    Ok(binary)
+}
+
 impl Reply {
     /// Reads a response.
     pub async fn of(response: reqwest::Response) -> Result<Self> {

@@ -1,11 +1,10 @@
 //! The commands of the binary, as a person or a CI job runs them.
 
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use support::{Cluster, Database};
+use support::{Cluster, Database, binary};
 use tempfile::TempDir;
 
 const SETUP: &str = "
@@ -24,15 +23,6 @@ async fn world() -> Result<World> {
     let database = cluster.database("shop").await?;
     database.connect().await?.batch_execute(SETUP).await?;
     Ok(World { _cluster: cluster, database, files: TempDir::new()? })
-}
-
-fn binary() -> Result<PathBuf> {
-    // The test lies in target/PROFILE/deps, the binary in target/PROFILE.
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(|deps| deps.parent()).context("an odd place for a test")?;
-    let binary = folder.join("integratedb");
-    anyhow::ensure!(binary.exists(), "build the package integratedb-sidecar with the tests");
-    Ok(binary)
 }
 
 impl World {

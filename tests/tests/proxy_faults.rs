@@ -224,6 +224,61 @@ async fn a_backend_may_be_terminated_at_any_point() -> Result<()> {
     Ok(())
 }
 
+/// The proxy is a process here, because only a process can be killed.
+#[tokio::test]
+async fn the_proxy_may_be_killed_at_any_point() -> Result<()> {
+    let setup = Setup::new().await?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    drop(listener);
+    let (url, origin) = (setup.database.url(), setup.database.address());
+    let pooled =
+        |mode| format!("auth = 'scram'\nauth_url = '{url}'\npool_mode = '{mode}'\npool_size = 50");
+    let caches = [
+        ("pass", String::new()),
+        ("session", pooled("session")),
+        ("transaction", pooled("transaction")),
+    ];
+    let caches =
+        caches.map(|(id, rest)| format!("[caches.{id}]\norigin = 'postgres://{origin}'\n{rest}\n"));
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("proxy.toml");
+    let text =
+        format!("database_url = '{url}'\n[proxy]\nlisten = '{address}'\n{}", caches.concat());
+    std::fs::write(&file, text)?;
+    let binary =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/debug/integratedb");
+    let mut proxy = std::process::Command::new(binary)
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&file)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .context(
+            "there is no target/debug/integratedb: run `cargo build -p integratedb-sidecar`",
+        )?;
+    until("the proxy listens", async || Ok(RawClient::connect(address).await.is_ok())).await?;
+    let mut clients = Vec::new();
+    for cache in CACHES {
+        for (name, bytes) in states() {
+            let mut client = RawClient::login(address, "app", "secret", "shop", cache).await?;
+            client.send(&bytes).await?;
+            clients.push((cache, name, client));
+        }
+    }
+    proxy.kill()?;
+    proxy.wait()?;
+    for (cache, name, mut client) in clients {
+        client.read_to_end().await.with_context(|| format!("{cache}, {name}"))?;
+    }
+    // Postgres looks for a client only when it has something to send to it, so who sleeps is not woken by that.
+    let admin = setup.database.connect().await?;
+    until("the origin's backends are gone", async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app' AND query NOT LIKE '%pg_sleep%'";
+        Ok(admin.query_one(sql, &[]).await?.get::<_, i64>(0) == 0)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_network_may_break_after_any_byte() -> Result<()> {
     let setup = Setup::with(|config| {
