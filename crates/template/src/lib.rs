@@ -3,16 +3,21 @@
 //! [`Shape::of`] reads tokens only. It gives the text's *template*, in which every constant is `?`,
 //! and what the statements do to data and to their session. It takes any bytes, in linear time.
 //!
+//! [`Outline::of`] gives a text's tokens with every constant replaced by what kind of constant it is,
+//! and where the constants are: two texts with the same outline mean the same to PostgreSQL but for
+//! the values.
+//!
 //! [`analyze`] parses. It names the tables that are read and written, costs far more, and gives up
 //! on what its parser does not know.
 //!
-//! Neither keeps a constant, so both may be logged and counted by. Neither does I/O or panics.
+//! But for `Outline` none keeps a constant, so they may be logged and counted by. None does I/O or panics.
 
 mod analyze;
 mod dialect;
 mod effects;
 mod keyword;
 pub mod lexer;
+mod outline;
 mod reader;
 mod set;
 mod settings;
@@ -22,6 +27,7 @@ mod template;
 
 pub use analyze::{Access, Analysis, TableName, analyze};
 pub use effects::{Class, Effects, Verbs};
+pub use outline::{Constant, Outline};
 pub use settings::Settings;
 pub use shape::Shape;
 pub use template::MAX_TEMPLATE;

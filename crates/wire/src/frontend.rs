@@ -78,6 +78,8 @@ pub struct Bind<'a> {
     pub statement: &'a [u8],
     /// All after the two names: formats and values of parameters, formats of results.
     pub rest: &'a [u8],
+    /// The formats of the parameters, two bytes each: none for all in text, one for all, or one for each.
+    pub value_formats: &'a [u8],
     /// The values of the parameters.
     pub values: Columns<'a>,
     /// The formats of the results, two bytes each.
@@ -135,11 +137,17 @@ impl<'a> Bind<'a> {
         let (portal, statement) = (body.string()?, body.string()?);
         let rest = body.rest();
         let formats = body.count()?;
-        body.bytes(formats * 2)?;
+        let value_formats = body.bytes(formats * 2)?;
         let values = Columns::read(&mut body)?;
         let results = body.count()?;
         let result_formats = body.bytes(results * 2)?;
         body.end()?;
-        Ok(Self { portal, statement, rest, values, result_formats })
+        Ok(Self { portal, statement, rest, value_formats, values, result_formats })
+    }
+
+    /// Whether the value at this position is in binary.
+    pub fn is_binary(&self, position: usize) -> bool {
+        let at = if self.value_formats.len() == 2 { 0 } else { position * 2 };
+        self.value_formats.get(at..at + 2) == Some(&[0, 1])
     }
 }

@@ -45,6 +45,18 @@ fn string(buffer: &mut Vec<u8>, text: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
+/// A value with its length before it.
+fn value(buffer: &mut Vec<u8>, content: Option<&[u8]>) -> Result<(), Error> {
+    let Some(content) = content else {
+        buffer.extend((-1_i32).to_be_bytes());
+        return Ok(());
+    };
+    let length = i32::try_from(content.len()).map_err(|_| Error::TooLong(content.len()))?;
+    buffer.extend(length.to_be_bytes());
+    buffer.extend(content);
+    Ok(())
+}
+
 /// A header alone, for a body of `length` bytes that follows by other ways.
 ///
 /// Errors when the length is not one that a message can have.
@@ -58,7 +70,7 @@ pub fn header(buffer: &mut Vec<u8>, tag: u8, length: usize) -> Result<(), Error>
 
 /// Messages of clients.
 pub mod frontend {
-    use super::{Error, ProtocolVersion, Target, header, message, small, string};
+    use super::{Error, ProtocolVersion, Target, header, message, small, string, value};
     use crate::tag::frontend as tag;
 
     /// The packet that begins a session.
@@ -145,16 +157,8 @@ pub mod frontend {
             buffer.extend([0, 0]);
             let count = i16::try_from(values.len()).map_err(|_| Error::Value)?;
             buffer.extend(count.to_be_bytes());
-            for value in values {
-                match value {
-                    None => buffer.extend((-1_i32).to_be_bytes()),
-                    Some(value) => {
-                        let length =
-                            i32::try_from(value.len()).map_err(|_| Error::TooLong(value.len()))?;
-                        buffer.extend(length.to_be_bytes());
-                        buffer.extend(*value);
-                    }
-                }
+            for content in values {
+                value(buffer, *content)?;
             }
             buffer.extend([0, 0]);
             Ok(())
@@ -194,6 +198,27 @@ pub mod frontend {
     /// Sync
     pub fn sync(buffer: &mut Vec<u8>) {
         small(buffer, tag::SYNC, &[]);
+    }
+
+    /// FunctionCall of the function with this OID, with arguments in text; `None` is NULL. The result comes in
+    /// binary if `is_binary`.
+    pub fn function_call(
+        buffer: &mut Vec<u8>,
+        function: u32,
+        arguments: &[Option<&[u8]>],
+        is_binary: bool,
+    ) -> Result<(), Error> {
+        message(buffer, Some(tag::FUNCTION_CALL), |buffer| {
+            buffer.extend(function.to_be_bytes());
+            buffer.extend(0_i16.to_be_bytes());
+            let count = i16::try_from(arguments.len()).map_err(|_| Error::Value)?;
+            buffer.extend(count.to_be_bytes());
+            for argument in arguments {
+                value(buffer, *argument)?;
+            }
+            buffer.extend(i16::from(is_binary).to_be_bytes());
+            Ok(())
+        })
     }
 
     /// Terminate

@@ -122,8 +122,9 @@ proptest! {
         write::frontend::bind_text(&mut buffer, &portal, &statement, &values).expect("writable");
         let message = frame::whole(&buffer, LIMIT).expect("well formed").expect("whole");
         let Ok(Frontend::Bind(bind)) = Frontend::read(message) else { panic!("not a Bind") };
-        let Bind { portal: p, statement: s, rest, values: v, result_formats } = bind;
+        let Bind { portal: p, statement: s, rest, value_formats, values: v, result_formats } = bind;
         prop_assert_eq!((p, s, result_formats), (&portal[..], &statement[..], &[][..]));
+        prop_assert!(value_formats.is_empty() && !bind.is_binary(0));
         prop_assert_eq!(v.iter().collect::<Vec<_>>(), values);
 
         // The same, renamed as a pool does.
