@@ -4,8 +4,11 @@
 //! library reads the catalog and the stored claims, and writes what came out. See ARCHITECTURE.md.
 
 mod contract;
+mod describe;
+mod messages;
 mod privileges;
 mod rows;
+mod session;
 mod settings;
 mod snapshot;
 
@@ -43,6 +46,12 @@ extension_sql_file!(
     name = "enforcement",
     requires = ["stakeholders"]
 );
+extension_sql_file!(
+    "../../sql/60_publication.sql",
+    name = "publication",
+    requires = ["enforcement"]
+);
+extension_sql_file!("../../sql/70_messages.sql", name = "messages", requires = ["publication"]);
 extension_sql_file!("../../sql/90_privileges.sql", name = "privileges", finalize);
 
 /// Called by Postgres when the library is loaded into a backend.
@@ -50,4 +59,5 @@ extension_sql_file!("../../sql/90_privileges.sql", name = "privileges", finalize
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    messages::install();
 }
