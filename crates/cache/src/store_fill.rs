@@ -1,0 +1,237 @@
+//! How a fill becomes an entry, and how room is made for it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::dependency::normal;
+use crate::fill::{FillResult, FillTicket, Outcome, Refusal};
+use crate::ledger::Ledger;
+use crate::observer::Removal;
+use crate::shard::Slot;
+use crate::{Entry, Key, Pin, Snapshot, Store};
+
+/// How many entries are looked at to find one to evict. Sampling a few gives most of what an exact order does:
+/// Psounis and Prabhakar, "Efficient Randomized Web-Cache Replacement Schemes Using Samples From Past Eviction
+/// Times", IEEE/ACM Transactions on Networking 10(4), 2002.
+const SAMPLE: usize = 8;
+
+impl<L: Send + Sync> Store<L> {
+    /// Before a fill asks the origin for anything.
+    pub fn begin(&self) -> FillTicket {
+        // The position first: it is that of a fault, and may be too old, not too new.
+        let applied = self.position.applied();
+        let ledger = self.ledger();
+        let sequence = ledger.journal.sequence;
+        FillTicket { sequence, flushes: self.position.flushes(), applied }
+    }
+
+    /// Stores what a fill brought, if it is certain to be right.
+    pub fn finish(
+        &self,
+        ticket: FillTicket,
+        key: Key,
+        fill: FillResult<L>,
+        now: Instant,
+    ) -> Outcome {
+        let entry = Entry {
+            pins: self.digester.pins(&fill.dependencies),
+            answer: fill.answer,
+            read_at: fill.snapshot,
+            position: fill.position,
+            label: fill.label,
+            cost: fill.cost,
+            until: fill.until,
+            seen_by_replication: fill.seen_by_replication,
+        };
+        let mut ledger = self.ledger();
+        let judged = self.judge(&mut ledger, &ticket, &entry, &fill.understood);
+        self.settle_in(&mut ledger, key, entry, judged, now)
+    }
+
+    /// Puts back what was stored before, by a cache with the same secret, if it is suspended and nothing was
+    /// applied since it was made or flushed. All transactions that the entry does not see must be applied
+    /// before it is resumed. The tables must be covered, as they were then.
+    pub fn restore(&self, key: Key, mut entry: Entry<L>, now: Instant) -> Outcome {
+        entry.pins = normal(entry.pins.into_vec());
+        let mut ledger = self.ledger();
+        let judged = if self.is_suspended() && !ledger.has_applied {
+            self.judge_bounds(&ledger, &entry)
+        } else {
+            Err(Refusal::TooLate)
+        };
+        self.settle_in(&mut ledger, key, entry, judged, now)
+    }
+
+    /// Notes a snapshot just taken at the origin. Fills do so themselves; one now and then keeps a cache that is
+    /// written to but not read from knowing what newer snapshots see.
+    pub fn receive(&self, ticket: &FillTicket, snapshot: &Snapshot) {
+        let mut ledger = self.ledger();
+        if ticket.flushes == self.position.flushes() {
+            ledger.journal.receive(snapshot);
+        }
+    }
+
+    /// Whether what was told from this snapshot is as the schema is, as far as is processed (I6).
+    pub fn understands(&self, snapshot: &Snapshot) -> bool {
+        self.ledger().journal.understands(snapshot)
+    }
+
+    fn judge(
+        &self,
+        ledger: &mut Ledger,
+        ticket: &FillTicket,
+        entry: &Entry<L>,
+        understood: &Snapshot,
+    ) -> Result<(), Refusal> {
+        // A snapshot from before a flush may be another origin's: it must not be received.
+        if ticket.flushes != self.position.flushes() {
+            return Err(Refusal::Flushed);
+        }
+        ledger.journal.receive(&entry.read_at);
+        if ticket.sequence < ledger.purged_at {
+            return Err(Refusal::Purged);
+        }
+        self.judge_bounds(ledger, entry)?;
+        if !entry.seen_by_replication && ledger.is_disturbed(&entry.pins, ticket.sequence) {
+            return Err(Refusal::Disturbed);
+        }
+        let Entry { pins, read_at, .. } = entry;
+        ledger.journal.admits(ticket, pins, read_at, understood, self.settings.faults)
+    }
+
+    fn judge_bounds(&self, ledger: &Ledger, entry: &Entry<L>) -> Result<(), Refusal> {
+        if !entry.seen_by_replication && entry.until.is_none() {
+            return Err(Refusal::Unlimited);
+        }
+        // Who wrote a table before it was published is not decoded. All those have numbers below the `xmax` of
+        // a snapshot taken after the publication had committed, and have ended if that is not above `xmin`.
+        let covers = |pin: &Pin| {
+            ledger.covered.get(&pin.table).is_some_and(|from| entry.read_at.xmin >= *from)
+        };
+        if entry.seen_by_replication && !entry.pins.iter().all(covers) {
+            return Err(Refusal::NotCovered);
+        }
+        if entry.footprint() + overhead(entry) > self.settings.max_entry_bytes {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(())
+    }
+
+    fn settle_in(
+        &self,
+        ledger: &mut Ledger,
+        key: Key,
+        entry: Entry<L>,
+        judged: Result<(), Refusal>,
+        now: Instant,
+    ) -> Outcome {
+        let stored = judged.and_then(|()| {
+            self.remove(ledger, key, Removal::Replaced);
+            self.make_room(ledger, key, &entry, now)
+        });
+        if let Err(why) = stored {
+            ledger.refused[why as usize] += 1;
+            return Outcome::Refused(why);
+        }
+        self.insert(ledger, key, Arc::new(entry));
+        // Its place in the tables may have made them grow.
+        while ledger.bytes() > self.settings.max_bytes {
+            let Some((victim, ..)) = self.least(ledger, &[], now) else { break };
+            self.remove(ledger, victim, Removal::Evicted);
+        }
+        Outcome::Stored
+    }
+
+    /// Evicts what is worth less, if all that must go is.
+    fn make_room(
+        &self,
+        ledger: &mut Ledger,
+        key: Key,
+        entry: &Entry<L>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        let wanted = ledger.bytes() + entry.footprint() + overhead(entry);
+        let mut missing = wanted.saturating_sub(self.settings.max_bytes);
+        if missing == 0 {
+            return Ok(());
+        }
+        let promise = self.lock(self.shard(key)).promise(key, entry);
+        let mut victims = Vec::new();
+        while missing > 0 {
+            let Some((victim, benefit, bytes)) = self.least(ledger, &victims, now) else { break };
+            if benefit > promise {
+                return Err(Refusal::NotWorthIt);
+            }
+            victims.push(victim);
+            missing = missing.saturating_sub(bytes);
+        }
+        for victim in victims {
+            self.remove(ledger, victim, Removal::Evicted);
+        }
+        Ok(())
+    }
+
+    /// Of a few entries, the one that is worth least, its worth and what it takes.
+    fn least(&self, ledger: &mut Ledger, but: &[Key], now: Instant) -> Option<(Key, f64, usize)> {
+        let first = ledger.random(self.shards.len());
+        let (before, after) = self.shards.split_at(first);
+        for shard in after.iter().chain(before) {
+            let mut shard = self.lock(shard);
+            let count = shard.slots.len();
+            let least = (0..SAMPLE.min(count))
+                .map(|_| {
+                    let place = ledger.random(count);
+                    let expired = shard.slots[place].entry.has_expired(now);
+                    (place, if expired { 0.0 } else { shard.benefit(place) })
+                })
+                .collect::<Vec<_>>()
+                .into_iter()
+                .filter(|(place, _)| !but.contains(&shard.slots[*place].key))
+                .min_by(|(_, a), (_, b)| a.total_cmp(b));
+            if let Some((place, benefit)) = least {
+                let Slot { key, entry, .. } = &shard.slots[place];
+                return Some((*key, benefit, entry.footprint()));
+            }
+        }
+        None
+    }
+
+    fn insert(&self, ledger: &mut Ledger, key: Key, entry: Arc<Entry<L>>) {
+        ledger.index.add(key, &entry.pins);
+        ledger.entries += 1;
+        ledger.unseen += usize::from(!entry.seen_by_replication);
+        ledger.entry_bytes += entry.footprint();
+        ledger.stored += 1;
+        {
+            let mut shard = self.lock(self.shard(key));
+            ledger.shard_bytes -= shard.bytes();
+            shard.insert(key, Arc::clone(&entry));
+            ledger.shard_bytes += shard.bytes();
+        }
+        self.observer.stored(key, &entry);
+    }
+
+    /// Takes an entry out, if it is in.
+    pub(crate) fn remove(&self, ledger: &mut Ledger, key: Key, why: Removal) -> bool {
+        let removed = {
+            let mut shard = self.lock(self.shard(key));
+            ledger.shard_bytes -= shard.bytes();
+            let removed = shard.remove(key);
+            ledger.shard_bytes += shard.bytes();
+            removed
+        };
+        let Some(entry) = removed else { return false };
+        ledger.index.take(key, &entry.pins);
+        ledger.entries -= 1;
+        ledger.unseen -= usize::from(!entry.seen_by_replication);
+        ledger.entry_bytes -= entry.footprint();
+        ledger.removed[why as usize] += 1;
+        self.observer.removed(key, why);
+        true
+    }
+}
+
+/// About what an entry adds to tables. What it really adds is counted when it is in.
+fn overhead<L>(entry: &Entry<L>) -> usize {
+    size_of::<Slot<L>>() + 8 + 48 * entry.pins.len()
+}
