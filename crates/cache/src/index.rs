@@ -48,6 +48,9 @@ pub(crate) struct Index {
     pub(crate) bytes: usize,
 }
 
+/// An entry under one of its pins.
+pub(crate) type Indexed = (Key, TableId, Option<ColumnId>, Digest);
+
 /// A digest is a hash, but the kind in its low bits is not.
 fn digest_hash(digest: Digest) -> u64 {
     digest.0 >> 2 ^ digest.0 << 62
@@ -217,7 +220,7 @@ impl Index {
     }
 
     /// Every pin with its entry, and the bytes of its tables counted anew: for tests of exactness.
-    pub(crate) fn audit(&self) -> (Vec<(Key, TableId, Option<ColumnId>, Digest)>, usize) {
+    pub(crate) fn audit(&self) -> (Vec<Indexed>, usize) {
         let (mut pins, mut bytes) = (Vec::new(), 0);
         for (id, table) in &self.tables {
             bytes += table.whole.allocation_size();

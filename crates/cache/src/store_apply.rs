@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::fence::DigestScope;
-use crate::index::Index;
+use crate::index::{Index, Indexed};
 use crate::journal::{Change, DigestRows};
 use crate::ledger::Ledger;
 use crate::observer::Removal;
@@ -127,8 +127,9 @@ impl<L: Send + Sync> Store<L> {
     }
 
     /// Replication sees these tables, for fills whose snapshot's `xmin` is not below the `xmax` of one taken
-    /// after the publication's change had committed. That waits for who was writing then (hazard: what such a
-    /// writer wrote before is not decoded).
+    /// after the publication's change had committed: what was written before the change is not decoded, and this
+    /// waits for who was writing then. When the reader begins, on an old slot or a new one, take a new snapshot
+    /// after that for every table: what was applied before is in no journal, and may not be visible yet.
     pub fn publish(&self, tables: &[TableId], covered_from: &Snapshot) {
         let mut ledger = self.ledger();
         for table in tables {
@@ -263,9 +264,7 @@ impl<L: Send + Sync> Store<L> {
                 stored.extend(pins.map(|pin| (slot.key, pin.table, pin.column, pin.digest)));
             }
         }
-        let by_key = |(key, table, column, digest): &(Key, TableId, _, _)| {
-            ({ key.0 }, *table, *column, *digest)
-        };
+        let by_key = |(key, table, column, digest): &Indexed| ({ key.0 }, *table, *column, *digest);
         indexed.sort_unstable_by_key(by_key);
         stored.sort_unstable_by_key(by_key);
         let counted = (entries, bytes, index_bytes, shard_bytes);

@@ -50,7 +50,8 @@ impl<L: Send + Sync> Store<L> {
 
     /// Puts back what was stored before, by a cache with the same secret, if it is suspended and nothing was
     /// applied since it was made or flushed. All transactions that the entry does not see must be applied
-    /// before it is resumed. The tables must be covered, as they were then.
+    /// before it is resumed. The tables must be covered, as they were then; publish them anew afterwards, with a
+    /// snapshot of now.
     pub fn restore(&self, key: Key, mut entry: Entry<L>, now: Instant) -> Outcome {
         entry.pins = normal(entry.pins.into_vec());
         let mut ledger = self.ledger();

@@ -1,0 +1,386 @@
+//! The steps, and the judgement on each hit.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use integratedb_cache::{
+    Answer, ColumnId, Entry, Faults, FenceId, FillResult, FillTicket, Key, Lookup, Lsn, Outcome,
+    Reader, Scope, Settings, Snapshot, Store, TableId, Value,
+};
+
+use super::model::{Database, Query, TABLES, Transaction, queries};
+
+pub(crate) const SESSIONS: usize = 3;
+
+/// One thing that happens. Numbers are taken modulo what there is.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Begin {
+        session: Option<usize>,
+    },
+    Write {
+        open: usize,
+        table: u32,
+        id: i64,
+        group: i64,
+    },
+    Show {
+        open: usize,
+        view: u32,
+    },
+    Commit {
+        open: usize,
+    },
+    /// Visible, fenced and acknowledged if a session's; gone if not in the log.
+    End {
+        open: usize,
+    },
+    Apply {
+        count: usize,
+    },
+    Settle {
+        fence: usize,
+    },
+    Probe,
+    /// The next step of the session's fill; begins one if there is none.
+    Fill {
+        session: usize,
+        query: usize,
+    },
+    Lookup {
+        session: usize,
+        query: usize,
+    },
+    Publish {
+        table: u32,
+    },
+    Unpublish {
+        table: u32,
+    },
+    Purge {
+        table: u32,
+    },
+    Lose,
+    Restart,
+}
+
+/// Why an answer is wrong.
+#[derive(Debug)]
+pub(crate) struct Wrong(pub(crate) String);
+
+struct Fill {
+    query: Query,
+    key: Key,
+    ticket: FillTicket,
+    understood: Snapshot,
+    view: u32,
+    snapshot: Option<Snapshot>,
+    answer: Option<(Vec<u8>, usize)>,
+}
+
+#[derive(Default)]
+struct Session {
+    seen: Lsn,
+    /// The oldest version that does not go back.
+    floor: usize,
+    fill: Option<Fill>,
+}
+
+struct World {
+    database: Database,
+    store: Store<()>,
+    sessions: Vec<Session>,
+    /// How much of the log is applied.
+    applied: usize,
+    /// Writes acknowledged through the proxy are visible from here on.
+    acknowledged: usize,
+    fences: Vec<FenceId>,
+    now: Instant,
+    settings: Settings,
+    hits: usize,
+}
+
+/// Runs steps against a cache with these faults. Gives how many hits there were.
+pub(crate) fn run(steps: &[Step], faults: Faults, max_bytes: usize) -> Result<usize, Wrong> {
+    let settings = Settings {
+        max_bytes,
+        max_entry_bytes: max_bytes,
+        max_age: Duration::from_secs(5),
+        shards: 2,
+        journal_per_table: 3,
+        journal_bytes: 2000,
+        secret: 1,
+        faults,
+    };
+    let now = Instant::now();
+    let mut world = World {
+        database: Database::new(),
+        store: Store::new(settings.clone(), now),
+        sessions: (0..SESSIONS).map(|_| Session::default()).collect(),
+        applied: 0,
+        acknowledged: 0,
+        fences: Vec::new(),
+        now,
+        settings,
+        hits: 0,
+    };
+    world.store.resume();
+    world.store.fresh(now);
+    (0..TABLES).for_each(|table| world.publish(table));
+    for step in steps {
+        world.step(step)?;
+        world.store.audit().map_err(Wrong)?;
+    }
+    Ok(world.hits)
+}
+
+impl World {
+    fn open(&self, open: usize) -> Option<usize> {
+        open.checked_rem(self.database.open.len())
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Wrong> {
+        match *step {
+            Step::Begin { session } => self.database.begin(session),
+            Step::Write { open, table, id, group } => {
+                if let Some(open) = self.open(open) {
+                    self.database.write(open, table, id, group);
+                }
+            }
+            Step::Show { open, view } => {
+                if let Some(open) = self.open(open) {
+                    self.database.show(open, view);
+                }
+            }
+            Step::Commit { open } => {
+                if let Some(open) = self.open(open) {
+                    self.database.commit(open);
+                }
+            }
+            Step::End { open } => {
+                if let Some(open) = self.open(open) {
+                    let ended = self.database.end(open);
+                    self.acknowledge(&ended);
+                }
+            }
+            Step::Apply { count } => (0..count).for_each(|_| self.apply()),
+            Step::Settle { fence } => {
+                if let Some(fence) = fence.checked_rem(self.fences.len()) {
+                    let fence = self.fences.remove(fence);
+                    self.store.settle(fence, Lsn(self.database.end));
+                }
+            }
+            Step::Probe => {
+                let ticket = self.store.begin();
+                let mark = self.store.fence_mark();
+                self.store.receive(&ticket, &self.database.snapshot());
+                self.store.settle_before(mark, Lsn(self.database.end));
+                self.fences.clear();
+            }
+            Step::Fill { session, query } => self.fill(session, query),
+            Step::Lookup { session, query } => return self.lookup(session, query),
+            Step::Publish { table } => self.publish(table),
+            Step::Unpublish { table } => {
+                self.store.unpublish(&[TableId(table)]);
+                self.database.published[table as usize] = false;
+            }
+            Step::Purge { table } => drop(self.store.purge_table(TableId(table))),
+            Step::Lose => self.lose(),
+            Step::Restart => self.restart(),
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) {
+        if let Some(touched) = self.database.log.get(self.applied) {
+            self.store.apply(touched);
+            self.store.advance(touched.commit);
+            self.applied += 1;
+        } else {
+            // Nothing more: as a keepalive says.
+            self.store.advance(Lsn(self.database.end));
+        }
+    }
+
+    fn publish(&mut self, table: u32) {
+        if !self.database.published[table as usize] {
+            self.database.publish(table);
+        }
+        self.store.publish(&[TableId(table)], &self.database.snapshot());
+    }
+
+    fn acknowledge(&mut self, ended: &Transaction) {
+        let Some(session) = ended.session.filter(|_| ended.commit.is_some()) else { return };
+        let row = |write: &super::model::Write| Scope::Row {
+            table: TableId(write.table),
+            columns: vec![(ColumnId(1), Value::Int(write.id))],
+        };
+        let scopes: Vec<Scope> = match ended.xid % 3 {
+            0 => vec![Scope::Everything],
+            1 => ended.writes.iter().map(|write| Scope::Table(TableId(write.table))).collect(),
+            _ => ended.writes.iter().map(row).collect(),
+        };
+        // A change of the view touches what nobody can name.
+        let scopes = if ended.writes.is_empty() { vec![Scope::Everything] } else { scopes };
+        let scopes =
+            if self.database.log.iter().any(|touched| touched.xid.0 == ended.xid && touched.schema)
+            {
+                vec![Scope::Everything]
+            } else {
+                scopes
+            };
+        self.fences.push(self.store.fence(&scopes));
+        let version = self.database.version();
+        self.acknowledged = self.acknowledged.max(version);
+        self.sessions[session % SESSIONS].floor = version;
+    }
+
+    /// Describe, begin, snapshot, query, position, finish: each at its own time.
+    fn fill(&mut self, session: usize, query: usize) {
+        let session = &mut self.sessions[session % SESSIONS];
+        let Some(fill) = &mut session.fill else {
+            let all = queries();
+            let query = query % all.len();
+            session.fill = Some(Fill {
+                query: all[query],
+                key: Key(query as u128 + 1),
+                understood: self.database.snapshot(),
+                view: self.database.view(),
+                ticket: self.store.begin(),
+                snapshot: None,
+                answer: None,
+            });
+            return;
+        };
+        if fill.snapshot.is_none() {
+            fill.snapshot = Some(self.database.snapshot());
+            return;
+        }
+        let Some((answer, version)) = fill.answer.take() else {
+            let version = self.database.version();
+            fill.answer = Some((fill.query.answer(&self.database.versions[version]), version));
+            return;
+        };
+        let Some(Fill { query, key, ticket, understood, view, snapshot: Some(snapshot), .. }) =
+            session.fill.take()
+        else {
+            return;
+        };
+        session.floor = session.floor.max(version);
+        let position = Lsn(self.database.end);
+        session.seen = session.seen.max(position);
+        let _: Outcome = self.store.finish(
+            ticket,
+            key,
+            FillResult {
+                answer: Answer::new(b"", &answer),
+                dependencies: query.dependencies(view),
+                snapshot,
+                understood,
+                position,
+                cost: Duration::from_micros(100),
+                label: Arc::new(()),
+                until: None,
+                seen_by_replication: true,
+            },
+            self.now,
+        );
+    }
+
+    fn lookup(&mut self, session: usize, query: usize) -> Result<(), Wrong> {
+        let all = queries();
+        let query = query % all.len();
+        let session = &mut self.sessions[session % SESSIONS];
+        let reader = Reader { seen: &mut session.seen, now: self.now };
+        let Lookup::Hit(entry) = self.store.lookup(Key(query as u128 + 1), reader) else {
+            return Ok(());
+        };
+        self.hits += 1;
+        let database = &self.database;
+        let applied = database.log[..self.applied].iter();
+        let applied = applied.filter_map(|touched| database.visible_at.get(&touched.xid.0)).max();
+        let floor = session.floor.max(self.acknowledged).max(applied.copied().unwrap_or(0));
+        // The oldest that it may be is the best for later: a session only goes forward from it.
+        let found = (floor..database.versions.len())
+            .find(|version| all[query].answer(&database.versions[*version]) == entry.answer.rows());
+        let Some(version) = found else {
+            return Err(Wrong(format!(
+                "{:?} gave {}, which is no version since {floor} (applied {applied:?}, \
+                 acknowledged {}, session {}): {:?}",
+                all[query],
+                String::from_utf8_lossy(entry.answer.rows()),
+                self.acknowledged,
+                session.floor,
+                &database.versions[floor..],
+            )));
+        };
+        session.floor = session.floor.max(version);
+        Ok(())
+    }
+
+    /// The slot is gone: what was not applied never will be. A new one is made, and all tables published anew.
+    fn lose(&mut self) {
+        self.store.flush("the slot was lost");
+        // A slot is ready only when all who were writing have ended.
+        while !self.database.open.is_empty() {
+            let ended = self.database.end(0);
+            self.acknowledge(&ended);
+        }
+        self.applied = self.database.log.len();
+        self.store.advance(Lsn(self.database.end));
+        for table in 0..TABLES {
+            if self.database.published[table as usize] {
+                self.store.publish(&[TableId(table)], &self.database.snapshot());
+            }
+        }
+        self.store.fresh(self.now);
+        self.store.resume();
+    }
+
+    /// The process comes back with what a disk kept; sessions begin anew. The log goes on where it was applied.
+    fn restart(&mut self) {
+        let mut kept = Vec::new();
+        for query in 0..queries().len() {
+            let reader = Reader { seen: &mut Lsn(0), now: self.now };
+            if let Lookup::Hit(entry) = self.store.lookup(Key(query as u128 + 1), reader) {
+                kept.push((Key(query as u128 + 1), entry));
+            }
+        }
+        self.store = Store::new(self.settings.clone(), self.now);
+        // As if noted on disk when they were published: a number no fill that was let in is below.
+        for table in 0..TABLES {
+            if self.database.published[table as usize] {
+                let oldest = kept.iter().map(|(_, entry)| &entry.read_at).min_by_key(|at| at.xmin);
+                let restored = oldest.cloned().unwrap_or_else(|| self.database.snapshot());
+                let none = Snapshot { xmax: restored.xmin, in_progress: [].into(), ..restored };
+                self.store.publish(&[TableId(table)], &none);
+            }
+        }
+        for (key, entry) in kept {
+            let restored = Entry {
+                answer: entry.answer.clone(),
+                read_at: entry.read_at.clone(),
+                position: entry.position,
+                pins: entry.pins.clone(),
+                label: Arc::clone(&entry.label),
+                cost: entry.cost,
+                until: entry.until,
+                seen_by_replication: entry.seen_by_replication,
+            };
+            let _: Outcome = self.store.restore(key, restored, self.now);
+        }
+        for table in 0..TABLES {
+            if self.database.published[table as usize] {
+                self.store.publish(&[TableId(table)], &self.database.snapshot());
+            }
+        }
+        self.fences.clear();
+        self.sessions = (0..SESSIONS).map(|_| Session::default()).collect();
+        // The log up to its end when the process came back is applied before it serves.
+        while self.applied < self.database.log.len() {
+            self.apply();
+        }
+        self.store.fresh(self.now);
+        self.store.resume();
+    }
+}
