@@ -133,8 +133,8 @@ impl Journal {
         if past.recent.len() > self.capacity {
             self.forget(table, 1);
         }
-        if self.bytes > self.max_bytes {
-            // Halving what is largest looks for it a few times as often as the journal fills up.
+        while self.bytes > self.max_bytes {
+            // Halving what is largest, it is looked for a few times only while the journal fills up again.
             let largest = self.tables.iter().max_by_key(|(_, past)| past.bytes);
             if let Some((table, past)) = largest.map(|(table, past)| (*table, past.recent.len())) {
                 self.forget(table, past.div_ceil(2));

@@ -34,14 +34,17 @@ impl Sketch {
     }
 
     pub(crate) fn add(&mut self, hash: u64) {
+        let least = self.count(hash);
         for (byte, shift) in self.places(hash) {
-            if self.counters[byte] >> shift & 15 < 15 {
+            // The others are too high already, by other keys. Estan and Varghese, "New Directions in Traffic
+            // Measurement and Accounting", SIGCOMM 2002: conservative update.
+            if least < 15 && u32::from(self.counters[byte] >> shift & 15) == least {
                 self.counters[byte] += 1 << shift;
             }
         }
         self.added += 1;
-        // Two counters a byte, eight counters a key, ten askings a key: as the paper's sample size.
-        if self.added >= self.counters.len() / 4 * 10 {
+        // Two counters a byte, sixteen counters an entry, ten misses an entry: the sample of the paper.
+        if self.added >= self.counters.len() / 8 * 10 {
             self.counters.iter_mut().for_each(|byte| *byte = *byte >> 1 & 0x77);
             self.added /= 2;
             self.period += 1;

@@ -77,7 +77,8 @@ impl<L: Send + Sync> Store<L> {
     /// The same, with somebody who follows it.
     pub fn observed(settings: Settings, now: Instant, observer: Box<dyn Observer<L>>) -> Self {
         let shards = settings.shards.next_power_of_two();
-        let sketch = settings.max_bytes / 256 / shards;
+        // Eight bytes for each of as many entries as fit if they take a kilobyte.
+        let sketch = settings.max_bytes / 128 / shards;
         let shards: Box<[_]> = (0..shards).map(|_| Mutex::new(Shard::new(sketch))).collect();
         let mut ledger = Ledger::new(&settings);
         ledger.shard_bytes =

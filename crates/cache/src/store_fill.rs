@@ -13,7 +13,9 @@ use crate::{Entry, Key, Pin, Snapshot, Store};
 /// How many entries are looked at to find one to evict. Sampling a few gives most of what an exact order does:
 /// Psounis and Prabhakar, "Efficient Randomized Web-Cache Replacement Schemes Using Samples From Past Eviction
 /// Times", IEEE/ACM Transactions on Networking 10(4), 2002.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 16;
+/// Of one shard: in a small cache a shard holds few.
+const SAMPLE_OF_SHARD: usize = 4;
 
 impl<L: Send + Sync> Store<L> {
     /// Before a fill asks the origin for anything.
@@ -176,25 +178,28 @@ impl<L: Send + Sync> Store<L> {
     fn least(&self, ledger: &mut Ledger, but: &[Key], now: Instant) -> Option<(Key, f64, usize)> {
         let first = ledger.random(self.shards.len());
         let (before, after) = self.shards.split_at(first);
+        let mut least: Option<(Key, f64, usize)> = None;
+        let mut looked = 0;
         for shard in after.iter().chain(before) {
             let mut shard = self.lock(shard);
             let count = shard.slots.len();
-            let least = (0..SAMPLE.min(count))
-                .map(|_| {
-                    let place = ledger.random(count);
-                    let expired = shard.slots[place].entry.has_expired(now);
-                    (place, if expired { 0.0 } else { shard.benefit(place) })
-                })
-                .collect::<Vec<_>>()
-                .into_iter()
-                .filter(|(place, _)| !but.contains(&shard.slots[*place].key))
-                .min_by(|(_, a), (_, b)| a.total_cmp(b));
-            if let Some((place, benefit)) = least {
+            for _ in 0..SAMPLE_OF_SHARD.min(count) {
+                let place = ledger.random(count);
+                let benefit = match shard.slots[place].entry.has_expired(now) {
+                    true => 0.0,
+                    false => shard.benefit(place),
+                };
                 let Slot { key, entry, .. } = &shard.slots[place];
-                return Some((*key, benefit, entry.footprint()));
+                if !but.contains(key) && least.is_none_or(|(_, lowest, _)| benefit < lowest) {
+                    least = Some((*key, benefit, entry.footprint()));
+                }
+                looked += 1;
+            }
+            if least.is_some() && looked >= SAMPLE {
+                break;
             }
         }
-        None
+        least
     }
 
     fn insert(&self, ledger: &mut Ledger, key: Key, entry: Arc<Entry<L>>) {

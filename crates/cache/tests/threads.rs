@@ -1,0 +1,154 @@
+//! Several threads at once, as in the proxy: no session reads older than what was acknowledged or applied.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use integratedb_cache::{
+    Answer, ColumnId, Dependency, FillResult, Flights, Joined, Key, Lookup, Lsn, Outcome, Reader,
+    Rows, Scope, Settings, Snapshot, Store, TableId, Touched, TouchedTable, Value, Xid,
+};
+
+const TABLE: TableId = TableId(1);
+const ID: ColumnId = ColumnId(1);
+const ROWS: usize = 16;
+
+/// Each row holds the xid that wrote it last. Transactions are visible when they commit, in order.
+struct Origin {
+    rows: [u64; ROWS],
+    next: u64,
+}
+
+impl Origin {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { xmin: Xid(self.next), xmax: Xid(self.next), in_progress: [].into() }
+    }
+}
+
+fn random(state: &mut u64) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state >> 20) as usize
+}
+
+#[test]
+fn threads_never_read_backwards() {
+    let now = Instant::now();
+    let store: Arc<Store<()>> = Arc::new(Store::new(
+        Settings { max_age: Duration::from_secs(3600), ..Settings::new(9, 40_000) },
+        now,
+    ));
+    let origin = Mutex::new(Origin { rows: [0; ROWS], next: 10 });
+    store.publish(&[TABLE], &origin.lock().expect("new").snapshot());
+    store.resume();
+    store.fresh(now);
+    let acknowledged: [AtomicU64; ROWS] = Default::default();
+    let (log, commits) = channel::<(usize, u64)>();
+    let (over, hits, flights) = (AtomicBool::new(false), AtomicU64::new(0), Flights::new());
+    std::thread::scope(|threads| {
+        let (store, origin, acknowledged, over, hits) =
+            (&store, &origin, &acknowledged, &over, &hits);
+        threads.spawn(move || {
+            for (row, xid) in commits {
+                store.apply(&Touched {
+                    xid: Xid(xid),
+                    commit: Lsn(xid),
+                    tables: vec![TouchedTable {
+                        table: TABLE,
+                        rows: Rows::Some(vec![vec![(ID, Value::Int(row as i64))]]),
+                    }],
+                    schema: false,
+                    everything: false,
+                });
+                store.advance(Lsn(xid));
+            }
+        });
+        for seed in 1..3_u64 {
+            let log = log.clone();
+            threads.spawn(move || {
+                let mut state = seed * 7919;
+                while !over.load(Ordering::Relaxed) {
+                    let row = random(&mut state) % ROWS;
+                    let xid = {
+                        let mut origin = origin.lock().expect("no panic");
+                        let xid = origin.next;
+                        origin.next += 1;
+                        origin.rows[row] = xid;
+                        log.send((row, xid)).expect("the reader lives as long");
+                        xid
+                    };
+                    let fence = store.fence(&[Scope::Row {
+                        table: TABLE,
+                        columns: vec![(ID, Value::Int(row as i64))],
+                    }]);
+                    acknowledged[row].fetch_max(xid, Ordering::SeqCst);
+                    store.settle(fence, Lsn(xid));
+                    for _ in 0..random(&mut state) % 2000 {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+        }
+        drop(log);
+        let readers: Vec<_> = (3..6_u64)
+            .map(|seed| {
+                let flights = Arc::clone(&flights);
+                threads.spawn(move || {
+                    let (mut state, mut seen, mut last) = (seed * 104_729, Lsn(0), [0; ROWS]);
+                    let ends = Instant::now() + Duration::from_secs(2);
+                    while Instant::now() < ends {
+                        let row = random(&mut state) % ROWS;
+                        let key = Key(row as u128 + 1);
+                        let floor = acknowledged[row].load(Ordering::SeqCst).max(last[row]);
+                        let reader = Reader { seen: &mut seen, now };
+                        let read = if let Lookup::Hit(entry) = store.lookup(key, reader) {
+                            hits.fetch_add(1, Ordering::Relaxed);
+                            let bytes = entry.answer.rows().try_into().expect("eight bytes");
+                            u64::from_le_bytes(bytes)
+                        } else {
+                            let _flight = match flights.join(key) {
+                                Joined::Lead(leader) => Some(leader),
+                                Joined::Follow(_) => None,
+                            };
+                            let ticket = store.begin();
+                            let snapshot = origin.lock().expect("no panic").snapshot();
+                            let read = origin.lock().expect("no panic").rows[row];
+                            let position = Lsn(origin.lock().expect("no panic").next - 1);
+                            seen = seen.max(position);
+                            let _: Outcome = store.finish(
+                                ticket,
+                                key,
+                                FillResult {
+                                    answer: Answer::new(b"", &read.to_le_bytes()),
+                                    dependencies: vec![Dependency {
+                                        table: TABLE,
+                                        pins: Some((ID, Value::Int(row as i64))),
+                                    }],
+                                    understood: snapshot.clone(),
+                                    snapshot,
+                                    position,
+                                    cost: Duration::from_micros(50),
+                                    label: Arc::new(()),
+                                    until: None,
+                                    seen_by_replication: true,
+                                },
+                                now,
+                            );
+                            read
+                        };
+                        assert!(read >= floor, "row {row}: {read} after {floor}");
+                        last[row] = read;
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = readers.into_iter().map(|reader| reader.join()).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok));
+    });
+    store.audit().expect("exact");
+    assert!(flights.is_empty());
+    assert!(hits.load(Ordering::Relaxed) > 1000, "{:?}", store.figures());
+}
