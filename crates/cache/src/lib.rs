@@ -2,8 +2,10 @@
 //!
 //! [`Store`] holds entries: answers, each with the snapshot it was read at and what it depends on. One reader of
 //! the origin's log applies transactions to it, which drop what they make stale; sessions look up, and fill what
-//! is missing. Whatever it serves is the true answer at some snapshot, no older than what the reader has applied,
-//! than any write acknowledged here, and than what the session has seen. `store.rs` states the invariants.
+//! is missing. Whatever it serves is the true answer at some snapshot that sees every applied transaction and every
+//! write acknowledged here which touch what it depends on, and all that the session has seen. (It need not see
+//! those that touch other things only: commits become visible in another order than they are in the log.)
+//! `store.rs` states the invariants.
 //!
 //! A session that misses takes a [`FillTicket`], asks the origin for a [`Snapshot`], its answer and the end of the
 //! log, in this order, and hands all in as a [`FillResult`]. [`Flights`] lets one ask for many. [`ChangeRate`] says

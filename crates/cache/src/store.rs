@@ -30,8 +30,11 @@ use crate::{Entry, Key, Lsn, Observer, Reached, Settings};
 /// Who looks.
 #[derive(Debug)]
 pub struct Reader<'a> {
-    /// The highest position of the log that the session may have seen something of. A hit raises it: an entry
-    /// may show what the reader has yet to apply, and then the session must not be served what lacks it.
+    /// The highest position of the log that the session may have seen something of: the end of the log, read
+    /// after whatever the origin answered it, also to a write. `Lsn(u64::MAX)` while that is not known.
+    ///
+    /// A hit raises it: an entry may show what the reader has yet to apply, and then the session must not be
+    /// served what lacks it.
     pub seen: &'a mut Lsn,
     /// Now.
     pub now: Instant,

@@ -92,9 +92,10 @@ struct World {
     sessions: Vec<Session>,
     /// How much of the log is applied.
     applied: usize,
-    /// Writes acknowledged through the proxy are visible from here on.
-    acknowledged: usize,
-    fences: Vec<FenceId>,
+    /// Where each write acknowledged through the proxy became visible.
+    acknowledged: Vec<usize>,
+    /// Those whose session has not yet read the position after its write.
+    fences: Vec<(FenceId, usize)>,
     now: Instant,
     settings: Settings,
     hits: usize,
@@ -118,7 +119,7 @@ pub(crate) fn run(steps: &[Step], faults: Faults, max_bytes: usize) -> Result<us
         store: Store::new(settings.clone(), now),
         sessions: (0..SESSIONS).map(|_| Session::default()).collect(),
         applied: 0,
-        acknowledged: 0,
+        acknowledged: Vec::new(),
         fences: Vec::new(),
         now,
         settings,
@@ -166,8 +167,11 @@ impl World {
             Step::Apply { count } => (0..count).for_each(|_| self.apply()),
             Step::Settle { fence } => {
                 if let Some(fence) = fence.checked_rem(self.fences.len()) {
-                    let fence = self.fences.remove(fence);
-                    self.store.settle(fence, Lsn(self.database.end));
+                    let (fence, session) = self.fences.remove(fence);
+                    let position = Lsn(self.database.end);
+                    self.store.settle(fence, position);
+                    let seen = &mut self.sessions[session].seen;
+                    *seen = position.max(*seen);
                 }
             }
             Step::Probe => {
@@ -175,7 +179,6 @@ impl World {
                 let mark = self.store.fence_mark();
                 self.store.receive(&ticket, &self.database.snapshot());
                 self.store.settle_before(mark, Lsn(self.database.end));
-                self.fences.clear();
             }
             Step::Fill { session, query } => self.fill(session, query),
             Step::Lookup { session, query } => return self.lookup(session, query),
@@ -229,10 +232,11 @@ impl World {
             } else {
                 scopes
             };
-        self.fences.push(self.store.fence(&scopes));
+        let session = session % SESSIONS;
+        self.fences.push((self.store.fence(&scopes), session));
         let version = self.database.version();
-        self.acknowledged = self.acknowledged.max(version);
-        self.sessions[session % SESSIONS].floor = version;
+        self.acknowledged.push(version);
+        self.sessions[session].floor = version;
     }
 
     /// Describe, begin, snapshot, query, position, finish: each at its own time.
@@ -290,26 +294,39 @@ impl World {
     fn lookup(&mut self, session: usize, query: usize) -> Result<(), Wrong> {
         let all = queries();
         let query = query % all.len();
-        let session = &mut self.sessions[session % SESSIONS];
-        let reader = Reader { seen: &mut session.seen, now: self.now };
+        let session = session % SESSIONS;
+        // A write may show its session anything that had committed: how far that is, it knows when it settles.
+        let is_written = self.fences.iter().any(|(_, writer)| *writer == session);
+        let session = &mut self.sessions[session];
+        let mut seen = if is_written { Lsn(u64::MAX) } else { session.seen };
+        let reader = Reader { seen: &mut seen, now: self.now };
         let Lookup::Hit(entry) = self.store.lookup(Key(query as u128 + 1), reader) else {
             return Ok(());
         };
+        session.seen = session.seen.max(seen);
         self.hits += 1;
         let database = &self.database;
-        let applied = database.log[..self.applied].iter();
-        let applied = applied.filter_map(|touched| database.visible_at.get(&touched.xid.0)).max();
-        let floor = session.floor.max(self.acknowledged).max(applied.copied().unwrap_or(0));
+        // Commits become visible in another order than they are in the log. An applied transaction, or a write of
+        // somebody else, that does not change this answer may be visible only after one that does and is not
+        // applied yet: it says nothing.
+        let answer = |version: usize| all[query].answer(&database.versions[version]);
+        let changes = |version: &usize| answer(*version) != answer(*version - 1);
+        let applied = database.log[..self.applied]
+            .iter()
+            .filter_map(|touched| database.visible_at.get(&touched.xid.0).copied())
+            .filter(changes)
+            .max();
+        let acknowledged = self.acknowledged.iter().copied().filter(changes).max();
+        let floor = session.floor.max(acknowledged.unwrap_or(0)).max(applied.unwrap_or(0));
         // The oldest that it may be is the best for later: a session only goes forward from it.
         let found = (floor..database.versions.len())
-            .find(|version| all[query].answer(&database.versions[*version]) == entry.answer.rows());
+            .find(|version| answer(*version) == entry.answer.rows());
         let Some(version) = found else {
             return Err(Wrong(format!(
                 "{:?} gave {}, which is no version since {floor} (applied {applied:?}, \
-                 acknowledged {}, session {}): {:?}",
+                 acknowledged {acknowledged:?}, session {}): {:?}",
                 all[query],
                 String::from_utf8_lossy(entry.answer.rows()),
-                self.acknowledged,
                 session.floor,
                 &database.versions[floor..],
             )));
