@@ -16,7 +16,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
 use std::time::Instant;
 
 use crate::dependency::Digester;
@@ -206,10 +205,3 @@ impl<L: Send + Sync> Store<L> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("no other thread panicked in the cache")
 }
-
-// A waker is all that a lookup ever leaves behind; it must be able to go to another thread.
-const _: fn() = || {
-    fn sendable<T: Send + Sync>() {}
-    sendable::<Store<()>>();
-    sendable::<Waker>();
-};

@@ -90,6 +90,12 @@ fn ask(store: &Store<u32>, number: u64, bytes: usize, cost: u64, now: Instant) -
     hit
 }
 
+fn ask_all(store: &Store<u32>, numbers: std::ops::Range<u64>, bytes: usize, now: Instant) {
+    for number in numbers {
+        ask(store, number, bytes, 100, now);
+    }
+}
+
 fn touch(store: &Store<u32>, xid: u64, rows: Rows) -> usize {
     store.apply(&Touched {
         xid: Xid(xid),
@@ -134,7 +140,7 @@ fn a_scan_does_not_empty_it() {
     let now = Instant::now();
     let store = store(Settings::new(3, 1 << 20), now);
     for _ in 0..10 {
-        (0..500).for_each(|number| drop(ask(&store, number, 200, 100, now)));
+        ask_all(&store, 0..500, 200, now);
     }
     for number in 0..100_000_u64 {
         ask(&store, 1000 + number, 200, 100, now);
@@ -154,10 +160,10 @@ fn what_is_hot_now_takes_the_place_of_what_was() {
     let now = Instant::now();
     let store = store(Settings::new(3, 256 << 10), now);
     for _ in 0..100 {
-        (0..600).for_each(|number| drop(ask(&store, number, 200, 100, now)));
+        ask_all(&store, 0..600, 200, now);
     }
     for _ in 0..100 {
-        (1000..1400).for_each(|number| drop(ask(&store, number, 200, 100, now)));
+        ask_all(&store, 1000..1400, 200, now);
     }
     let kept = (1000..1400).filter(|number| look(&store, *number, now)).count();
     assert!(kept > 300, "{kept} of 400 are in");
@@ -209,7 +215,7 @@ fn a_change_drops_the_entries_of_its_rows_and_no_others() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Instant::now();
     let store = store(Settings::new(3, 8 << 20), now);
-    (0..1000).for_each(|number| drop(ask(&store, number, 100, 100, now)));
+    ask_all(&store, 0..1000, 100, now);
     let rows = |numbers: &[i64]| {
         Rows::Some(numbers.iter().map(|number| vec![(ID, Value::Int(*number))]).collect())
     };
