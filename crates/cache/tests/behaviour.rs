@@ -312,3 +312,22 @@ fn who_waits_for_a_position_is_woken_once_it_is_applied() {
     assert_eq!(woken.0.load(Ordering::SeqCst), 2);
     assert_eq!(far.poll(&mut context), Poll::Ready(()));
 }
+
+#[test]
+fn a_fill_from_before_the_snapshot_that_dates_what_is_forgotten_is_refused() {
+    let now = Instant::now();
+    let settings = Settings { journal_per_table: 1, ..Settings::new(1, 1 << 20) };
+    let cache = Cache { store: Store::new(settings, now), now };
+    cache.store.publish(&[SEEN], &snapshot(5));
+    let under_way = cache.store.begin();
+    cache.store.receive(&cache.store.begin(), &snapshot(22));
+    cache.touch(SEEN, 20);
+    cache.touch(SEEN, 21);
+    // 20 is forgotten. The snapshot that came in sees it, this one does not.
+    let read_at = "20:22:20".parse().expect("a snapshot");
+    let late = FillResult { snapshot: read_at, ..cache.fill(SEEN) };
+    let outcome = cache.store.finish(under_way, KEY, late, now);
+    assert_eq!(outcome, Outcome::Refused(Refusal::Forgotten));
+    let newer = FillResult { snapshot: snapshot(22), ..cache.fill(SEEN) };
+    assert_eq!(cache.store.finish(cache.store.begin(), KEY, newer, now), Outcome::Stored);
+}
