@@ -54,7 +54,9 @@ BEGIN
         RETURN;
     END IF;
     IF tg_event = 'sql_drop' THEN
-        SELECT bool_or(NOT d.is_temporary) INTO concerns FROM pg_event_trigger_dropped_objects() d;
+        -- What goes with a temporary object, such as the rule of a view, is not always told as temporary.
+        SELECT coalesce(bool_or(NOT d.is_temporary) FILTER (WHERE d.original), true) INTO concerns
+        FROM pg_event_trigger_dropped_objects() d;
     ELSIF tg_tag = 'REFRESH MATERIALIZED VIEW' THEN
         FOR view IN SELECT c.objid FROM pg_event_trigger_ddl_commands() c LOOP
             PERFORM pg_logical_emit_message(true, 'integratedb', jsonb_build_object('refresh', view::bigint)::text);

@@ -34,6 +34,20 @@ unsafe extern "C-unwind" {
     ) -> pg_sys::XLogRecPtr;
 }
 
+unsafe extern "C-unwind" {
+    // Of tcop/utility.h; pgrx binds it only with the guard that `utility` has to do without.
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        text: *const c_char,
+        is_read_only: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        destination: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
 /// Puts the hook before the one that is there.
 pub(crate) fn install() {
     // SAFETY: _PG_init runs once in a backend, before any statement of its own session passes the hook.
@@ -43,7 +57,9 @@ pub(crate) fn install() {
     }
 }
 
-#[pg_guard]
+/// Not guarded as other functions that Postgres calls: an error of the statement leaps over this function as it does
+/// over one in C. Taken up into Rust and raised anew it would lose what pgrx does not know of errors, such as the
+/// constraint and the position. So nothing here may need to be dropped.
 #[allow(clippy::too_many_arguments, reason = "as Postgres calls it")]
 unsafe extern "C-unwind" fn utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -59,31 +75,17 @@ unsafe extern "C-unwind" fn utility(
     // tree may not outlive a transaction that it ends.
     unsafe {
         let concerns_roles = concerns_roles((*statement).utilityStmt);
-        match PREVIOUS {
-            // Another library's hook may raise an error, which must not leap over this function.
-            Some(next) => pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                next(
-                    statement,
-                    text,
-                    is_read_only,
-                    context,
-                    parameters,
-                    environment,
-                    destination,
-                    completion,
-                );
-            }),
-            None => pg_sys::standard_ProcessUtility(
-                statement,
-                text,
-                is_read_only,
-                context,
-                parameters,
-                environment,
-                destination,
-                completion,
-            ),
-        }
+        let next = PREVIOUS.unwrap_or(standard_ProcessUtility);
+        next(
+            statement,
+            text,
+            is_read_only,
+            context,
+            parameters,
+            environment,
+            destination,
+            completion,
+        );
         if concerns_roles {
             tell();
         }
@@ -120,7 +122,8 @@ unsafe fn concerns_roles(node: *mut pg_sys::Node) -> bool {
 }
 
 /// Only where somebody reads: the publication is made when the first table is wanted.
-unsafe fn tell() {
+#[pg_guard]
+unsafe extern "C-unwind" fn tell() {
     // SAFETY: a statement has just run, so a transaction is open; the content lives on for the call.
     unsafe {
         if !pg_sys::IsTransactionState()

@@ -407,14 +407,18 @@ unsafe fn argument_types(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
 /// (manual, "Special Date/Time Inputs"). True where it is not certain what the literal says.
 fn may_say_now(text: &[u8], location: i32) -> bool {
     let rest = usize::try_from(location).ok().and_then(|at| text.get(at..)).unwrap_or_default();
+    let says = |part: &[u8]| {
+        let part = part.to_ascii_lowercase();
+        let has = |word: &[u8]| part.windows(word.len()).any(|here| here == word);
+        [&b"now"[..], b"today", b"tomorrow", b"yesterday"].into_iter().any(has)
+    };
     let Some(open) = rest.iter().take(3).position(|byte| *byte == b'\'') else {
-        return rest.first() == Some(&b'$');
+        // Where a dollar-quoted one ends does not matter enough to look for.
+        return rest.first() == Some(&b'$') && says(rest);
     };
     let inner = &rest[open + 1..];
     let end = inner.iter().position(|byte| *byte == b'\'').unwrap_or(inner.len());
     let after = inner.get(end + 1..).unwrap_or_default();
     let goes_on = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'\'');
-    let literal = inner[..end].to_ascii_lowercase();
-    let has = |word: &[u8]| literal.windows(word.len()).any(|part| part == word);
-    goes_on || has(b"\\") || [&b"now"[..], b"today", b"tomorrow", b"yesterday"].into_iter().any(has)
+    goes_on || inner[..end].contains(&b'\\') || says(&inner[..end])
 }
