@@ -140,6 +140,19 @@ async fn declared_types_count_and_the_others_are_inferred() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_constant_in_parts_pins_nothing() -> Result<()> {
+    let (_cluster, _, client) = world().await?;
+    for text in
+        ["SELECT * FROM pair WHERE b = 'x'\n'y'", "SELECT * FROM pair WHERE b = 'x' -- z\n'y'"]
+    {
+        assert_eq!(line(text, &describe(&client, text).await?), "yes pair*", "{text}");
+    }
+    let text = "SELECT * FROM full_row WHERE at = 'no'\n'w'";
+    assert_eq!(line(text, &describe(&client, text).await?), "no full_row*");
+    Ok(())
+}
+
+#[tokio::test]
 async fn describing_leaves_nothing_behind() -> Result<()> {
     let (_cluster, _, client) = world().await?;
     client.batch_execute("BEGIN").await?;

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::body;
 use super::findings::{Findings, Read, Target};
 use super::judge::{Function, Judgement};
-use super::node::{cast, entry, items};
+use super::node::{cast, entry, items, oids};
 use super::pins::{Kind, Level, Pins, Source};
 use super::relations::Relation;
 use super::types::{Conversion, Way, conversion};
@@ -90,6 +90,12 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, context: *mut c_void)
                 walk.converts(pg_sys::exprType(coercion.arg.cast()), Way::Out);
                 walk.converts(coercion.resulttype, Way::In);
             }
+            // JSON_VALUE and its kin read their result from text.
+            #[cfg(any(feature = "pg17", feature = "pg18"))]
+            T_JsonExpr => {
+                let returning = (*node.cast::<pg_sys::JsonExpr>()).returning;
+                walk.converts((*returning).typid, Way::In);
+            }
             T_SQLValueFunction => {
                 let operation = (*node.cast::<pg_sys::SQLValueFunction>()).op;
                 if operation <= pg_sys::SQLValueFunctionOp::SVFOP_LOCALTIMESTAMP_N {
@@ -121,7 +127,7 @@ impl<'a> Walk<'a> {
     }
 
     unsafe fn level(&mut self, query: *mut pg_sys::Query) {
-        use pg_sys::RTEKind::{RTE_RELATION, RTE_SUBQUERY};
+        use pg_sys::RTEKind::{RTE_RELATION, RTE_SUBQUERY, RTE_TABLEFUNC};
         let above = self.above.remove(&query).unwrap_or_default();
         // SAFETY: the query is one, and Postgres made its lists.
         unsafe {
@@ -145,6 +151,12 @@ impl<'a> Walk<'a> {
                             && (*query).commandType == pg_sys::CmdType::CMD_INSERT;
                         if !is_only_target {
                             self.reads(&*relation, pins.clone());
+                        }
+                    }
+                    // XMLTABLE and JSON_TABLE read the columns from text.
+                    RTE_TABLEFUNC => {
+                        for column in oids((*(*relation).tablefunc).coltypes) {
+                            self.converts(column, Way::In);
                         }
                     }
                     _ => {}
@@ -395,7 +407,7 @@ unsafe fn argument_types(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
         } else if let Some(window) = cast::<pg_sys::WindowFunc>(node, T_WindowFunc) {
             window.args
         } else if let Some(aggregate) = cast::<pg_sys::Aggref>(node, T_Aggref) {
-            return super::node::oids(aggregate.aggargtypes).collect();
+            return oids(aggregate.aggargtypes).collect();
         } else {
             return Vec::new();
         };
