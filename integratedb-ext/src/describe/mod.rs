@@ -7,10 +7,12 @@
 mod body;
 mod findings;
 mod judge;
+mod literals;
 mod node;
 mod pins;
 mod relations;
 mod statements;
+mod targets;
 mod types;
 mod walk;
 mod writes;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use pgrx::pg_sys;
 use serde::Serialize;
 
+use super::literals::is_literal;
 use super::node::{cast, entry, items};
 
 /// Where a value comes from.
@@ -380,39 +381,4 @@ unsafe fn collect(
 #[allow(clippy::useless_conversion, reason = "before PostgreSQL 15 it has no sign")]
 fn index(var: &pg_sys::Var) -> Option<i32> {
     i32::try_from(var.varno).ok()
-}
-
-/// Whether a literal begins at this byte whose value anybody can read: constants that Postgres made itself have other
-/// places, or none. No escapes, whose meaning depends on a setting, no `'a' 'b'` over two lines, no `0x1f`.
-fn is_literal(text: &[u8], location: i32) -> bool {
-    let rest = usize::try_from(location).ok().and_then(|at| text.get(at..)).unwrap_or_default();
-    match rest {
-        [b'-', ..] => true,
-        [b'0'..=b'9', ..] => rest
-            .iter()
-            .find(|byte| !byte.is_ascii_digit())
-            .is_none_or(|next| !next.is_ascii_alphabetic() && *next != b'_' && *next != b'.'),
-        [b'\'', inner @ ..] | [b'e' | b'E', b'\'', inner @ ..] => is_plain_text(inner),
-        [b't' | b'T' | b'f' | b'F', ..] => true,
-        _ => false,
-    }
-}
-
-/// Whether a quoted text, of which the first quote was taken off, says what is written.
-fn is_plain_text(inner: &[u8]) -> bool {
-    let mut bytes = inner.iter().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'\\' => return false,
-            b'\'' if inner.get(at + 1) == Some(&b'\'') => {
-                bytes.next();
-            }
-            b'\'' => {
-                let after = inner[at + 1..].trim_ascii_start();
-                return !after.starts_with(b"'") && !after.starts_with(b"--");
-            }
-            _ => {}
-        }
-    }
-    false
 }

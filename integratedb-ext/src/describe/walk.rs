@@ -9,9 +9,11 @@ use pgrx::prelude::*;
 use super::body;
 use super::findings::{Findings, Read, Target};
 use super::judge::{Function, Judgement};
+use super::literals::may_say_now;
 use super::node::{cast, entry, items, oids};
 use super::pins::{Kind, Level, Pins, Source};
 use super::relations::Relation;
+use super::targets::{arbiters, inserted, numbers};
 use super::types::{Conversion, Way, conversion};
 
 /// Bits of pg_trigger.tgtype (catalog/pg_trigger.h).
@@ -356,45 +358,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The numbers of the columns that a target list assigns.
-unsafe fn numbers(targets: *mut pg_sys::List) -> BTreeSet<i16> {
-    // SAFETY: a target list has target entries.
-    unsafe { items::<pg_sys::TargetEntry>(targets) }
-        // SAFETY: as above.
-        .filter(|target| unsafe { !(**target).resjunk })
-        .map(|target| unsafe { (*target).resno })
-        .collect()
-}
-
-/// What the rows of an INSERT have in their columns.
-unsafe fn inserted(query: &pg_sys::Query, level: &Level<'_>, relation: pg_sys::Oid) -> Pins {
-    let mut pins = Pins::new();
-    // SAFETY: a target list has target entries, whose numbers are those of the relation's columns.
-    unsafe {
-        for target in items::<pg_sys::TargetEntry>(query.targetList) {
-            let number = (*target).resno;
-            if !(*target).resjunk
-                && let Some(kind) = Kind::of(pg_sys::get_atttype(relation, number))
-                && let Some(origins) = level.inserted((*target).expr.cast(), kind)
-            {
-                pins.insert(number, origins);
-            }
-        }
-    }
-    pins
-}
-
-/// The columns that ON CONFLICT names; none where it names a constraint or an expression.
-unsafe fn arbiters(conflict: &pg_sys::OnConflictExpr) -> BTreeSet<i16> {
-    // SAFETY: the arbiters are inference elements, and the tag says whether one is a column.
-    unsafe {
-        items::<pg_sys::InferenceElem>(conflict.arbiterElems)
-            .filter_map(|one| cast::<pg_sys::Var>((*one).expr, pg_sys::NodeTag::T_Var))
-            .map(|column| column.varattno)
-            .collect()
-    }
-}
-
 /// The types of what a call is given.
 unsafe fn argument_types(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
     use pg_sys::NodeTag::{T_Aggref, T_FuncExpr, T_OpExpr, T_WindowFunc};
@@ -413,24 +376,4 @@ unsafe fn argument_types(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
         };
         items::<pg_sys::Node>(arguments).map(|one| pg_sys::exprType(one)).collect()
     }
-}
-
-/// Whether the literal that begins here may hold one of the words that Postgres reads as a time of its own
-/// (manual, "Special Date/Time Inputs"). True where it is not certain what the literal says.
-fn may_say_now(text: &[u8], location: i32) -> bool {
-    let rest = usize::try_from(location).ok().and_then(|at| text.get(at..)).unwrap_or_default();
-    let says = |part: &[u8]| {
-        let part = part.to_ascii_lowercase();
-        let has = |word: &[u8]| part.windows(word.len()).any(|here| here == word);
-        [&b"now"[..], b"today", b"tomorrow", b"yesterday"].into_iter().any(has)
-    };
-    let Some(open) = rest.iter().take(3).position(|byte| *byte == b'\'') else {
-        // Where a dollar-quoted one ends does not matter enough to look for.
-        return rest.first() == Some(&b'$') && says(rest);
-    };
-    let inner = &rest[open + 1..];
-    let end = inner.iter().position(|byte| *byte == b'\'').unwrap_or(inner.len());
-    let after = inner.get(end + 1..).unwrap_or_default();
-    let goes_on = after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'\'');
-    goes_on || inner[..end].contains(&b'\\') || says(&inner[..end])
 }
