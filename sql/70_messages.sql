@@ -22,7 +22,13 @@ BEGIN
     FROM pg_publication p
     JOIN pg_publication_rel r ON r.prpubid = p.oid
     JOIN pg_class c ON c.oid = r.prrelid
-    WHERE p.pubname = 'integratedb' AND integratedb.publication_obstacle(c) IS NOT NULL AND c.relkind = 'r';
+    -- The part of integratedb.publication_obstacle that DDL can bring about, at once for all: every DDL waits for it.
+    WHERE p.pubname = 'integratedb' AND c.relkind = 'r' AND c.relreplident <> 'f'
+      AND NOT EXISTS (
+          SELECT FROM pg_index i
+          WHERE i.indrelid = c.oid
+            AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+            AND i.indisvalid AND i.indislive AND i.indisunique AND i.indimmediate AND i.indpred IS NULL);
     IF lost IS NULL THEN
         RETURN;
     END IF;
