@@ -30,6 +30,12 @@ make_seeds() {
     seed wire_backend rows 'T\0\0\0\032\0\001a\0\0\0\0\0\0\0\0\0\0\027\0\004\377\377\377\377\0\0D\0\0\0\017\0\002\0\0\0\0011\377\377\377\377C\0\0\0\015SELECT 1\0'
     seed wire_backend error 'E\0\0\0\020SERROR\0C42\0\0N\0\0\0\005\0'
     seed wire_backend other 't\0\0\0\012\0\001\0\0\0\0271\0\0\0\0042\0\0\0\0043\0\0\0\004A\0\0\0\014\0\0\0\001a\0b\0G\0\0\0\011\0\0\001\0\0'
+    seed pgoutput begin 'B\0\0\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\001'
+    seed pgoutput relation 'R\0\0\0\001public\0t\0d\0\001\001id\0\0\0\0\027\377\377\377\377'
+    seed pgoutput update 'U\0\0\0\001K\0\002t\0\0\0\0011nN\0\002t\0\0\0\0012u'
+    seed pgoutput truncate 'T\0\0\0\001\001\0\0\0\001'
+    seed pgoutput message 'M\001\0\0\0\0\0\0\0\001p\0\0\0\0\001x'
+    seed pgoutput keepalive 'k\0\0\0\0\0\0\0\001\0\0\0\0\0\0\0\0\001'
     seed template select "SELECT a, \"B\", 'c', \$1, -1.5e3, \$\$d\$\$ FROM x.y WHERE z IN (1, 2) -- e"
     seed template changes 'WITH q AS (DELETE FROM t RETURNING *) INSERT INTO u VALUES (1, DEFAULT), (2, DEFAULT) ON CONFLICT DO NOTHING'
     seed template settings "SET LOCAL a.b TO 'c', d; RESET ALL; SELECT set_config('x', 'y', false)"
@@ -38,7 +44,7 @@ make_seeds() {
 }
 
 cd "$ROOT"
-[ $# -gt 0 ] || set -- wire_frontend wire_backend template
+[ $# -gt 0 ] || set -- wire_frontend wire_backend pgoutput template
 make_seeds
 for target; do
     say "Fuzzing $target for $SECONDS_EACH s"

@@ -118,7 +118,11 @@ pub struct Oids<'a>(&'a [u8]);
 impl<'a> Oids<'a> {
     pub(crate) fn read(body: &mut Reader<'a>) -> Result<Self, Error> {
         let count = body.count()?;
-        body.bytes(count * 4).map(Self)
+        Self::take(body, count)
+    }
+
+    pub(crate) fn take(body: &mut Reader<'a>, count: usize) -> Result<Self, Error> {
+        body.bytes(count.checked_mul(4).ok_or(Error::Value)?).map(Self)
     }
 
     /// The OIDs.

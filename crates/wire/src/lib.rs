@@ -6,13 +6,17 @@
 //!
 //! A stream is read in two steps: [`frame`] cuts it into messages (or says how much of one is there, so that a
 //! large one can be passed on piece by piece), and [`Frontend`], [`Backend`] and [`Startup`] read what is in one.
+//! [`replication`] and [`pgoutput`] read what is in a CopyData of a replication stream.
 
 mod backend;
 mod error;
 mod fields;
 pub mod frame;
 mod frontend;
+mod lsn;
+pub mod pgoutput;
 mod read;
+pub mod replication;
 mod startup;
 pub mod tag;
 pub mod write;
@@ -23,4 +27,5 @@ pub use backend::{
 pub use error::Error;
 pub use fields::{ErrorField, ErrorFields};
 pub use frontend::{Bind, Frontend, Target, bind_names};
+pub use lsn::{Lsn, LsnError};
 pub use startup::{MAX_LENGTH as MAX_STARTUP_LENGTH, Parameters, ProtocolVersion, Startup};

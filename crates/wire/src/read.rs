@@ -42,6 +42,14 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_be_bytes)
     }
 
+    pub(crate) fn u64(&mut self) -> Result<u64, Error> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, Error> {
+        self.array().map(i64::from_be_bytes)
+    }
+
     /// A count of what follows: the protocol's Int16, which is never negative here.
     pub(crate) fn count(&mut self) -> Result<usize, Error> {
         usize::try_from(self.i16()?).map_err(|_| Error::Value)
