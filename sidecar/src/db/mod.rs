@@ -8,5 +8,5 @@ mod pool;
 pub use contract::call_contract;
 pub use error::{DbError, Refusal};
 pub use migrate::{check_extension, check_migrations, migrate};
-pub(crate) use pool::open_pool;
 pub use pool::{Pool, connect, open};
+pub(crate) use pool::{open_pool, parse_url};

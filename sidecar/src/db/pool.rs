@@ -34,7 +34,7 @@ pub(crate) fn open_pool(
     most: usize,
     timeout: Duration,
 ) -> Result<Pool, DbError> {
-    let (mut settings, tls) = parse(url)?;
+    let (mut settings, tls) = parse_url(url)?;
     let options = format!(
         "{} -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
         settings.get_options().unwrap_or_default(),
@@ -60,7 +60,7 @@ pub(crate) fn open_pool(
 
 /// Opens one connection outside of any pool, for a command.
 pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
-    let (settings, tls) = parse(url)?;
+    let (settings, tls) = parse_url(url)?;
     match tls.client_config().map_err(unreadable)? {
         None => {
             let (client, connection) = settings.connect(NoTls).await?;
@@ -75,7 +75,7 @@ pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
     }
 }
 
-fn parse(url: &Secret<String>) -> Result<(tokio_postgres::Config, Tls), DbError> {
+pub(crate) fn parse_url(url: &Secret<String>) -> Result<(tokio_postgres::Config, Tls), DbError> {
     let (tls, rest) = Tls::take_from(url.expose_secret()).map_err(unreadable)?;
     let mut settings = tokio_postgres::Config::from_str(&rest).map_err(unreadable)?;
     settings.ssl_mode(tls.ssl_mode());

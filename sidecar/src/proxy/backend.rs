@@ -15,6 +15,7 @@ use super::cancel::OriginKey;
 use super::endpoint;
 use super::origin::{ConnectError, Origin};
 use super::params::Params;
+use super::password::{Exchange, Password};
 use super::report::{self, Report};
 use super::scram;
 use super::statements::Prepared;
@@ -66,7 +67,7 @@ pub(crate) enum OpenError {
 
 impl OpenError {
     /// What the origin says in an ErrorResponse, which came as these bytes.
-    fn refused(fields: ErrorFields<'_>, response: &[u8]) -> Self {
+    pub(crate) fn refused(fields: ErrorFields<'_>, response: &[u8]) -> Self {
         let text = |field| {
             fields.get(field).map(|t| String::from_utf8_lossy(t).into_owned()).unwrap_or_default()
         };
@@ -120,6 +121,8 @@ pub(crate) struct Login<'a> {
     /// user, database and the rest of the startup packet.
     pub(crate) startup: &'a [(Vec<u8>, Vec<u8>)],
     pub(crate) keys: Option<&'a scram::Keys>,
+    /// What the sidecar itself logs in with, where it has no keys.
+    pub(crate) password: Option<Password<'a>>,
 }
 
 impl Backend {
@@ -164,7 +167,8 @@ impl Backend {
         Err(last)
     }
 
-    async fn open_at(
+    /// Logs in at one host.
+    pub(crate) async fn open_at(
         origin: &Arc<Origin>,
         host: usize,
         login: &Login<'_>,
@@ -175,7 +179,7 @@ impl Backend {
         let pairs = login.startup.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
         write::frontend::startup(backend.output.tail(), version, pairs)?;
         backend.output.drain(&mut backend.stream).await?;
-        backend.authenticate(login.keys).await?;
+        backend.authenticate(login).await?;
         while !backend.read_greeting().await? {}
         if origin.wants_writes() && backend.only_reads().await? {
             return Err(OpenError::ReadOnly);
@@ -183,7 +187,7 @@ impl Backend {
         Ok(backend)
     }
 
-    async fn authenticate(&mut self, keys: Option<&scram::Keys>) -> Result<(), OpenError> {
+    async fn authenticate(&mut self, login: &Login<'_>) -> Result<(), OpenError> {
         let hash = self.stream.peer_certificate().and_then(endpoint::hash);
         let mut exchange = None;
         let mut is_verified = false;
@@ -201,7 +205,6 @@ impl Backend {
                         return Ok(());
                     }
                     Authentication::Sasl(offered) => {
-                        let keys = keys.ok_or(OpenError::Method("a password"))?;
                         let offers = |name: &str| offered.iter().any(|m| m == name.as_bytes());
                         let is_tls = self.stream.is_tls();
                         let hash = hash.as_deref().filter(|_| offers(scram::PLUS));
@@ -211,27 +214,34 @@ impl Backend {
                             ));
                         }
                         let name = if hash.is_some() { scram::PLUS } else { scram::PLAIN };
-                        let client = scram::Client::new(keys, is_tls, hash, super::random::nonce());
+                        let client = match (login.keys, login.password) {
+                            (Some(keys), _) => Exchange::of_keys(keys, is_tls, hash),
+                            (None, Some(password)) => password.exchange(is_tls, hash),
+                            (None, None) => return Err(OpenError::Method("a password")),
+                        };
                         let mut reply = Vec::new();
-                        write::frontend::sasl_initial(&mut reply, name, client.first().as_bytes())?;
+                        write::frontend::sasl_initial(&mut reply, name, &client.first())?;
                         exchange = Some(client);
                         reply
                     }
                     Authentication::SaslContinue(data) => {
                         let client = exchange.as_mut().ok_or(scram::ScramError::Malformed)?;
                         let mut reply = Vec::new();
-                        write::frontend::sasl_response(&mut reply, client.last(data)?.as_bytes())?;
+                        write::frontend::sasl_response(&mut reply, &client.last(data)?)?;
                         reply
                     }
                     Authentication::SaslFinal(data) => {
-                        exchange.as_ref().ok_or(scram::ScramError::Malformed)?.verify(data)?;
+                        exchange.as_mut().ok_or(scram::ScramError::Malformed)?.verify(data)?;
                         is_verified = true;
                         Vec::new()
                     }
-                    Authentication::Cleartext => {
-                        return Err(OpenError::Method("a password in clear text"));
+                    Authentication::Cleartext => login
+                        .password
+                        .ok_or(OpenError::Method("a password in clear text"))?
+                        .in_clear_text()?,
+                    Authentication::Md5(salt) => {
+                        login.password.ok_or(OpenError::Method("an MD5 hash"))?.hashed(salt)?
                     }
-                    Authentication::Md5(_) => return Err(OpenError::Method("an MD5 hash")),
                     Authentication::Other(_) => {
                         return Err(OpenError::Method("a method of its own"));
                     }
@@ -295,7 +305,8 @@ impl Backend {
         answer.unwrap_or(Err(OpenError::Timeout(patience.as_secs())))
     }
 
-    async fn run_patiently(&mut self, batch: &[u8]) -> Result<Answer, OpenError> {
+    /// The same without end: for what may take long.
+    pub(crate) async fn run_patiently(&mut self, batch: &[u8]) -> Result<Answer, OpenError> {
         self.output.append(batch);
         self.output.drain(&mut self.stream).await?;
         let mut answer = Answer::default();
@@ -321,7 +332,7 @@ impl Backend {
     }
 
     /// Waits until a whole message is there; gives its length.
-    async fn wait_for_message(&mut self) -> Result<usize, OpenError> {
+    pub(crate) async fn wait_for_message(&mut self) -> Result<usize, OpenError> {
         loop {
             if let Some(message) = frame::whole(self.input.filled(), LIMIT)? {
                 return Ok(message.total());

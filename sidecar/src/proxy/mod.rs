@@ -7,10 +7,10 @@
 //! - `session` passes messages; `flow` knows which answers are owed, `statements` and `session::state` make what a
 //!   client has prepared and set outlive the connection it did that on.
 //! - `registry` holds the `cache`s; each has `pool`s of `backend`s, which are connections to its `origin`.
-//! - `scram`, `verifiers`, `tls` and `endpoint` are about who is who; `cancel` about stopping the right query.
+//! - `scram`, `password`, `verifiers`, `tls` and `endpoint` are about who is who; `cancel` about stopping the right query.
 //! - `observe` counts by template; `settings` is what can be configured; `report` how Postgres tells of errors.
 
-mod backend;
+pub(crate) mod backend;
 mod buffer;
 pub(crate) mod cache;
 mod cancel;
@@ -19,10 +19,11 @@ mod flow;
 mod login;
 pub(crate) mod metrics;
 pub(crate) mod observe;
-mod origin;
+pub(crate) mod origin;
 mod params;
+pub(crate) mod password;
 mod pool;
-mod random;
+pub(crate) mod random;
 pub(crate) mod registry;
 mod report;
 mod scram;

@@ -49,6 +49,15 @@ impl Origin {
                 "an origin has no user, password or database: clients bring theirs".to_owned()
             );
         }
+        Self::of(&config, &tls, timeout)
+    }
+
+    /// The hosts that a database's URL names.
+    pub(crate) fn of(
+        config: &tokio_postgres::Config,
+        tls: &Tls,
+        timeout: Duration,
+    ) -> Result<Self, String> {
         if config.get_hosts().is_empty() {
             return Err("no host is named".to_owned());
         }
@@ -92,7 +101,8 @@ impl Origin {
         (0..self.hosts()).map(|at| self.name(at)).collect::<Vec<_>>().join(", ")
     }
 
-    fn name(&self, at: usize) -> String {
+    /// The name of a host, for people.
+    pub(crate) fn name(&self, at: usize) -> String {
         match &self.hosts[at] {
             (Host::Tcp(host), port) => format!("{host}:{port}"),
             (Host::Unix(path), port) => format!("{}:{port}", path.display()),

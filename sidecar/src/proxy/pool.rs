@@ -192,7 +192,7 @@ impl Pool {
 
     async fn open(&self, cache: &Cache, slot: Slot) -> Result<(Backend, Slot), OpenError> {
         let keys = self.lock().keys.clone();
-        let login = Login { startup: &self.startup, keys: keys.as_deref() };
+        let login = Login { startup: &self.startup, keys: keys.as_deref(), password: None };
         let backend = Backend::open(cache.origin(), &login).await?;
         self.lock().welcome = Some(backend.params.clone());
         Ok((backend, slot))
