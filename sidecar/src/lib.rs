@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod db;
 pub mod proxy;
+pub mod replication;
 pub mod secret;
 pub mod server;
 pub mod telemetry;

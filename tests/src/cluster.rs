@@ -238,6 +238,37 @@ impl Cluster {
         self.launch().await
     }
 
+    /// Ends every walsender, as an administrator would; gives how many there were.
+    pub async fn kill_walsenders(&self) -> Result<i64> {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_replication";
+        Ok(connect(&self.url("postgres")).await?.query_one(sql, &[]).await?.get(0))
+    }
+
+    /// A standby that follows this server, with a copy of its data as it is now.
+    pub async fn standby(&self) -> Result<Self> {
+        let environment = Environment::read()?;
+        let directory =
+            tempfile::Builder::new().prefix("test-").tempdir_in(&environment.clusters)?;
+        if let Some((uid, gid)) = environment.runner {
+            std::os::unix::fs::chown(directory.path(), Some(uid), Some(gid))?;
+        }
+        let output = environment
+            .command("pg_basebackup")
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string()])
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"])
+            .arg(directory.path().join("data"))
+            .output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut cluster = Self { environment, directory, port: 0, server: None };
+        cluster.launch().await?;
+        Ok(cluster)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> std::net::SocketAddr {
+        std::net::SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
     /// What the server has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()

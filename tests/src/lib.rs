@@ -4,6 +4,7 @@
 
 mod cluster;
 mod drivers;
+mod follower;
 mod network;
 mod raw;
 mod sidecar;
@@ -11,6 +12,7 @@ mod wait;
 
 pub use cluster::{Cluster, Database, connect};
 pub use drivers::{Driver, Features, difference};
+pub use follower::{Follower, Heard, Switches, Transaction};
 pub use network::Network;
 pub use raw::{RawClient, RawMessage};
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};

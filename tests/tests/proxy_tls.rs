@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use integratedb_sidecar::Config;
 use integratedb_sidecar::proxy::{PoolMode, TlsSettings};
+use integratedb_sidecar::replication::{Slot, Status};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use support::{Cluster, Database, Sidecar, cache, cache_id};
+use support::{Cluster, Database, Follower, Sidecar, cache, cache_id};
 use tempfile::TempDir;
 
 /// Somebody who signs certificates.
@@ -242,5 +243,39 @@ async fn a_new_certificate_is_used_without_dropping_anybody() -> Result<()> {
     assert!(
         setup.psql(&sidecar, "pass", &verify("verify-full", &next.root()), "SELECT 1")?.is_ok()
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_of_replication_proves_itself_over_tls() -> Result<()> {
+    let setup = Setup::new().await?;
+    setup
+        .database
+        .connect()
+        .await?
+        .batch_execute("ALTER ROLE app REPLICATION; CREATE PUBLICATION integratedb")
+        .await?;
+    let address = setup.database.address();
+    let url = |password: &str, root: &Path| {
+        format!(
+            "postgres://app:{password}@{address}/shop?sslmode=verify-full&sslrootcert={}",
+            root.display()
+        )
+    };
+    let slot = || Slot::Temporary("tls".to_owned());
+    let follower = Follower::start(&url("secret", &setup.authority.root()), slot())?;
+    follower.catch_up().await?;
+    let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+    assert_eq!(follower.reader.sql().query(sql).await?, [[Some("t".to_owned())]]);
+    follower.stop().await;
+
+    let says = |text: &'static str| {
+        move |status: &Status| status.last_error.as_ref().is_some_and(|e| e.contains(text))
+    };
+    let wrong = Follower::start(&url("wrong", &setup.authority.root()), slot())?;
+    wrong.status("wrong password", says("password authentication failed")).await?;
+    let stranger = Authority::new()?;
+    let wrong = Follower::start(&url("secret", &stranger.root()), slot())?;
+    wrong.status("wrong authority", says("certificate")).await?;
     Ok(())
 }
