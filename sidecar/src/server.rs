@@ -11,10 +11,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{App, router};
+use crate::cache::Engine;
 use crate::config::Config;
 use crate::db::{self, DbError, Pool};
-use crate::proxy::{Proxy, ProxyError};
+use crate::proxy::registry::Registry;
+use crate::proxy::{CacheId, Proxy, ProxyError};
 use crate::telemetry;
+
+/// How often the rules of caches are looked at, for those that another process has set.
+const RULES: Duration = Duration::from_secs(5);
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +105,9 @@ async fn serve(
     }
     let drain = Duration::from_secs(config.drain_secs);
     let app = App::new(&config, pool.clone(), proxy.map(|proxy| Arc::clone(proxy.registry())));
-    let upkeep = keep_up(app.clone());
+    let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
+    let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
+    let upkeep = async { tokio::join!(metrics, rules).0 };
     let routes = router(app, &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
 
@@ -126,6 +133,26 @@ async fn keep_up(app: App) -> Infallible {
         tokio::time::sleep(telemetry::UPKEEP).await;
         app.metrics().upkeep();
     }
+}
+
+/// Takes the rules of caches from the database: those that were set before, and by other processes.
+async fn follow_rules(pool: Pool, registry: Option<Arc<Registry>>) -> Infallible {
+    let Some(registry) = registry else { return std::future::pending().await };
+    loop {
+        for cache in registry.caches() {
+            let Some(following) = cache.following() else { continue };
+            if let Err(error) = take_rules(&pool, cache.id(), following.engine()).await {
+                tracing::warn!(cache = %cache.id(), %error, "the rules can't be read; those before stay");
+            }
+        }
+        tokio::time::sleep(RULES).await;
+    }
+}
+
+async fn take_rules(pool: &Pool, cache: &CacheId, engine: &Engine) -> Result<(), DbError> {
+    let client = pool.get().await?;
+    engine.set_rules(db::rules::of(&client, cache.as_str()).await?);
+    Ok(())
 }
 
 /// Waits until the database answers, then makes the sidecar's tables.

@@ -36,6 +36,8 @@ pub struct Figures {
     pub entries: usize,
     /// What they take, with their places in tables.
     pub bytes: usize,
+    /// The part of it that is sent.
+    pub answer_bytes: usize,
     /// What the memory of recent transactions takes.
     pub journal_bytes: usize,
 }
@@ -63,6 +65,7 @@ impl<L: Send + Sync> Store<L> {
             fences: self.fences.count(),
             entries: ledger.entries,
             bytes: ledger.bytes(),
+            answer_bytes: ledger.answer_bytes,
             journal_bytes: ledger.journal.bytes,
             ..Figures::default()
         };

@@ -23,6 +23,8 @@ pub(crate) struct Ledger {
     /// Of them, those that replication does not see.
     pub(crate) unseen: usize,
     pub(crate) entry_bytes: usize,
+    /// Of them, what is sent.
+    pub(crate) answer_bytes: usize,
     pub(crate) shard_bytes: usize,
     pub(crate) stored: u64,
     pub(crate) refused: [u64; Refusal::ALL.len()],
@@ -43,6 +45,7 @@ impl Ledger {
             entries: 0,
             unseen: 0,
             entry_bytes: 0,
+            answer_bytes: 0,
             shard_bytes: 0,
             stored: 0,
             refused: [0; Refusal::ALL.len()],

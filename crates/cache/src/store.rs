@@ -162,10 +162,12 @@ impl<L: Send + Sync> Store<L> {
         self.position.reached(position)
     }
 
-    /// Stops serving what replication must see, and keeps it.
+    /// Stops serving what replication must see, and keeps it. How fresh it was counts no more: what commits from now
+    /// on is not known of.
     pub fn suspend(&self, why: &'static str) {
         *self.why.lock().expect("nothing under this lock panics") = why;
         self.suspended.store(true, Ordering::SeqCst);
+        self.forget_fresh();
     }
 
     /// Serves again. All that happened meanwhile has been applied, or will be before `fresh` says so.
@@ -173,7 +175,9 @@ impl<L: Send + Sync> Store<L> {
         self.suspended.store(false, Ordering::SeqCst);
     }
 
-    pub(crate) fn is_suspended(&self) -> bool {
+    /// Whether nothing that replication must see is served until `resume`, and then not before `fresh` is told anew: a
+    /// write needs no fence meanwhile.
+    pub fn is_suspended(&self) -> bool {
         self.suspended.load(Ordering::SeqCst)
     }
 

@@ -155,7 +155,6 @@ impl<L: Send + Sync> Store<L> {
     pub fn flush(&self, why: &'static str) -> usize {
         let mut ledger = self.ledger();
         self.suspend(why);
-        self.forget_fresh();
         let dropped = self.clear(&mut ledger, Removal::Flushed);
         ledger.journal.clear();
         ledger.covered.clear();
@@ -237,7 +236,8 @@ impl<L: Send + Sync> Store<L> {
         }
         ledger.index = Index::default();
         ledger.removed[why as usize] += ledger.entries as u64;
-        (ledger.entries, ledger.unseen, ledger.entry_bytes) = (0, 0, 0);
+        (ledger.entries, ledger.unseen) = (0, 0);
+        (ledger.entry_bytes, ledger.answer_bytes) = (0, 0);
         for slot in dropped.iter().flatten() {
             self.observer.removed(slot.key, why);
         }

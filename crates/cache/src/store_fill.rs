@@ -207,6 +207,7 @@ impl<L: Send + Sync> Store<L> {
         ledger.entries += 1;
         ledger.unseen += usize::from(!entry.seen_by_replication);
         ledger.entry_bytes += entry.footprint();
+        ledger.answer_bytes += entry.answer.all().len();
         ledger.stored += 1;
         {
             let mut shard = self.lock(self.shard(key));
@@ -231,6 +232,7 @@ impl<L: Send + Sync> Store<L> {
         ledger.entries -= 1;
         ledger.unseen -= usize::from(!entry.seen_by_replication);
         ledger.entry_bytes -= entry.footprint();
+        ledger.answer_bytes -= entry.answer.all().len();
         ledger.removed[why as usize] += 1;
         self.observer.removed(key, why);
         true

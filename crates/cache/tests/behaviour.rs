@@ -102,6 +102,8 @@ fn nothing_that_replication_must_see_is_served_without_it() {
     cache.store.suspend("the reader is down");
     assert!(matches!(cache.look(), Lookup::Off("the reader is down")));
     cache.store.resume();
+    assert!(matches!(cache.look_at(1), Lookup::Off(_)), "what came meanwhile may not be applied");
+    cache.store.fresh(cache.now);
     assert!(matches!(cache.look_at(5), Lookup::Hit(_)));
     assert!(matches!(cache.look_at(6), Lookup::Off("replication is late")));
     cache.store.fresh(cache.now + Duration::from_secs(4));

@@ -27,7 +27,7 @@ mod template;
 
 pub use analyze::{Access, Analysis, TableName, analyze};
 pub use effects::{Class, Effects, Verbs};
-pub use outline::{Constant, Outline};
+pub use outline::{Constant, Outline, may_read_clock};
 pub use settings::Settings;
 pub use shape::Shape;
 pub use template::MAX_TEMPLATE;

@@ -30,11 +30,12 @@ pub struct Constant {
     pub end: usize,
 }
 
-/// Whether a datetime's input could read the clock because of this string.
-fn may_read_clock(text: &[u8]) -> bool {
+/// Whether a datetime's input could read the clock because of this string: it holds one of the words for a moment or a
+/// day that is not said, or escapes that could spell it.
+#[must_use]
+pub fn may_read_clock(text: &[u8]) -> bool {
     CLOCK_WORDS.iter().any(|word| {
         text.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word))
-            // Escapes could spell it.
             || text.contains(&b'\\')
     })
 }

@@ -326,6 +326,16 @@ pub mod backend {
         small(buffer, tag::READY, &[status.byte()]);
     }
 
+    /// BindComplete
+    pub fn bind_complete(buffer: &mut Vec<u8>) {
+        small(buffer, tag::BIND_COMPLETE, &[]);
+    }
+
+    /// NoData
+    pub fn no_data(buffer: &mut Vec<u8>) {
+        small(buffer, tag::NO_DATA, &[]);
+    }
+
     /// ParseComplete
     pub fn parse_complete(buffer: &mut Vec<u8>) {
         small(buffer, tag::PARSE_COMPLETE, &[]);

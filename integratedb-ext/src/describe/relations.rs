@@ -174,6 +174,8 @@ pub(super) fn translate(parent: pg_sys::Oid, child: pg_sys::Oid, number: i16) ->
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Pin {
     column: i16,
+    /// The log tells columns by their names.
+    name: String,
     #[serde(rename = "type")]
     kind: u32,
     from: Vec<Origin>,
@@ -191,7 +193,9 @@ pub(super) fn told(oid: pg_sys::Oid, pins: &Pins, identity: &BTreeSet<i16>) -> V
             let mut from = from.clone();
             from.sort();
             from.dedup();
-            Some(Pin { column: *number, kind: kind.to_u32(), from })
+            // SAFETY: the same; the name is copied.
+            let name = unsafe { text(pg_sys::get_attname(oid, *number, true)) }?;
+            Some(Pin { column: *number, name, kind: kind.to_u32(), from })
         })
         .collect()
 }

@@ -11,8 +11,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::app::App;
 use super::body::Data;
+use super::caching::KeptView;
 use super::error::ApiError;
 use super::extract::Authenticated;
+use crate::cache::Engine;
 use crate::proxy::cache::Cache;
 use crate::proxy::observe::{Figures, Template};
 use crate::proxy::{Auth, CacheId, PoolMode};
@@ -71,6 +73,8 @@ pub(super) struct QueryView {
     total_ms: f64,
     /// Seconds since 1970.
     last_seen: u64,
+    /// What the cache makes of it; null where nothing is kept.
+    cache: Option<KeptView>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -115,6 +119,10 @@ enum Sort {
     P95,
     Max,
     LastSeen,
+    /// What the cache has answered.
+    Hits,
+    /// What it has saved the origin.
+    Saved,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -158,7 +166,7 @@ fn view(cache: &Cache) -> CacheView {
     }
 }
 
-fn find(app: &App, id: &str) -> Result<Arc<Cache>, ApiError> {
+pub(super) fn find(app: &App, id: &str) -> Result<Arc<Cache>, ApiError> {
     let id = CacheId::try_from(id.to_owned()).map_err(|_| ApiError::NotFound)?;
     app.proxy().and_then(|proxy| proxy.cache(&id)).ok_or(ApiError::NotFound)
 }
@@ -196,9 +204,10 @@ pub(super) async fn queries(
         .map_err(|error| ApiError::BadRequest(format!("Bad Request: {}", error.body_text())))?;
     let cache = find(&app, &id)?;
     let templates = cache.queries().all();
+    let engine = cache.following().map(|following| &**following.engine());
     let mut views: Vec<QueryView> = templates
         .iter()
-        .map(|template| QueryView::of(template))
+        .map(|template| QueryView::of(template, engine))
         .filter(|view| filter.takes(view))
         .collect();
     views.sort_by(|a, b| {
@@ -238,12 +247,14 @@ impl Sort {
             Self::P95 => view.p95_ms,
             Self::Max => view.max_ms,
             Self::LastSeen => view.last_seen as f64,
+            Self::Hits => view.cache.as_ref().map_or(0.0, |cache| cache.hits as f64),
+            Self::Saved => view.cache.as_ref().map_or(0.0, |cache| cache.saved_ms),
         }
     }
 }
 
 impl QueryView {
-    fn of(template: &Template) -> Self {
+    fn of(template: &Template, engine: Option<&Engine>) -> Self {
         let Figures { calls, errors, bytes, micros, most_micros, .. } = &template.figures;
         let millis = |micros: u64| micros as f64 / 1000.0;
         let (calls, total) = (calls.load(Relaxed), millis(micros.load(Relaxed)));
@@ -274,6 +285,7 @@ impl QueryView {
             max_ms: millis(most_micros.load(Relaxed)),
             total_ms: total,
             last_seen: template.last_seen(),
+            cache: engine.map(|engine| KeptView::of(template, engine)),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod app;
 mod body;
 mod caches;
+mod caching;
 mod claims;
 mod error;
 mod extract;

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
-use super::{caches, claims, health, openapi, schema, sessions, stakeholders, users};
+use super::{caches, caching, claims, health, openapi, schema, sessions, stakeholders, users};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -42,6 +42,12 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(caches::list))
         .routes(routes!(caches::show))
         .routes(routes!(caches::queries))
+        .routes(routes!(caching::show))
+        .routes(routes!(caching::rules))
+        .routes(routes!(caching::put_rule, caching::delete_rule))
+        .routes(routes!(caching::put_mode))
+        .routes(routes!(caching::purge))
+        .routes(routes!(caching::explain))
         .routes(routes!(schema::document))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

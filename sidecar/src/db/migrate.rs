@@ -5,7 +5,10 @@ use tokio_postgres::Client;
 use super::error::DbError;
 
 /// Number and script, in order. A script that was released is never edited again.
-const MIGRATIONS: &[(i32, &str)] = &[(1, include_str!("../../migrations/0001_users.sql"))];
+const MIGRATIONS: &[(i32, &str)] = &[
+    (1, include_str!("../../migrations/0001_users.sql")),
+    (2, include_str!("../../migrations/0002_cache_rules.sql")),
+];
 
 /// The advisory lock that lets only one sidecar migrate at a time: "idbs" as a number.
 const LOCK: i64 = 0x6964_6273;

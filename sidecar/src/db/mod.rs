@@ -4,6 +4,7 @@ mod contract;
 mod error;
 mod migrate;
 mod pool;
+pub(crate) mod rules;
 
 pub use contract::call_contract;
 pub use error::{DbError, Refusal};

@@ -13,6 +13,7 @@ use super::pool::{Figures, Pool, PoolKey};
 use super::settings::{CacheId, CacheSettings, limit};
 use super::statements::Statements;
 use super::verifiers::Verifiers;
+use crate::cache::{Engine, Following};
 
 /// How long a pool is kept that nobody uses.
 const POOL_KEPT: Duration = Duration::from_secs(300);
@@ -20,6 +21,8 @@ const POOL_KEPT: Duration = Duration::from_secs(300);
 /// A cache as it is configured now; a reload that changes it makes a new one.
 pub(crate) struct Cache {
     id: CacheId,
+    /// What hashes of texts are made with.
+    key: [u8; 16],
     settings: CacheSettings,
     origin: Arc<Origin>,
     verifiers: Option<Verifiers>,
@@ -28,6 +31,8 @@ pub(crate) struct Cache {
     slots: Arc<Semaphore>,
     statements: Statements,
     queries: Arc<Queries>,
+    /// What is kept of its answers, if any are.
+    following: Option<Arc<Following>>,
     schema_age: AtomicU64,
     /// Who waits for a slot.
     short: AtomicUsize,
@@ -58,13 +63,26 @@ impl Drop for Short<'_> {
 }
 
 impl Cache {
-    /// Errors say which setting is wrong, and how.
+    /// One in the place of `before`, if there was one: what was seen is kept, and so are the answers, unless what they
+    /// are made of changes. Errors say which setting is wrong, and how.
     pub(crate) fn new(
         id: CacheId,
         settings: CacheSettings,
-        queries: Option<Arc<Queries>>,
+        before: Option<&Self>,
     ) -> Result<Self, String> {
         settings.check()?;
+        let key = before.map_or_else(super::random::bytes, |before| before.key);
+        let queries = before.map(|before| Arc::clone(&before.queries));
+        let following = match (&settings.caching, before.and_then(|b| b.following.as_ref())) {
+            (None, _) => None,
+            (Some(caching), Some(following)) if following.is_same(caching, &settings.origin) => {
+                Some(Arc::clone(following))
+            }
+            (Some(caching), _) => {
+                let origin = &settings.origin;
+                Some(Arc::new(Following::start(&id, caching, origin, key)?))
+            }
+        };
         let origin = Origin::read(&settings.origin, Duration::from_secs(settings.connect_secs))?;
         let verifiers = match &settings.auth_url {
             Some(url) if settings.auth == super::settings::Auth::Scram => {
@@ -83,7 +101,9 @@ impl Cache {
             pools: Mutex::default(),
             slots: Arc::new(Semaphore::new(most)),
             statements: Statements::default(),
-            queries: queries.unwrap_or_else(|| Arc::new(Queries::new(settings.max_templates))),
+            queries: queries.unwrap_or_else(|| Arc::new(Queries::new(settings.max_templates, key))),
+            following,
+            key,
             schema_age: AtomicU64::new(0),
             short: AtomicUsize::new(0),
             clients: AtomicUsize::new(0),
@@ -115,6 +135,17 @@ impl Cache {
 
     pub(crate) const fn queries(&self) -> &Arc<Queries> {
         &self.queries
+    }
+
+    /// What keeps answers, and the task that follows the origin.
+    pub(crate) const fn following(&self) -> Option<&Arc<Following>> {
+        self.following.as_ref()
+    }
+
+    /// What keeps the answers of this database, if anything does.
+    pub(crate) fn engine(&self, database: &[u8]) -> Option<&Arc<Engine>> {
+        let engine = self.following.as_ref()?.engine();
+        engine.is_of(database).then_some(engine)
     }
 
     /// How many sessions use it.

@@ -59,6 +59,31 @@ pub(crate) enum Expect {
     Say(Box<[u8]>, Option<Undo>),
     /// An error, which the client gets as this.
     Fail(Box<[u8]>),
+    /// Messages of the proxy's own up to a ReadyForQuery, which the client must not see.
+    Own(Own),
+}
+
+/// What the proxy sends for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// A FunctionCall whose result matters to the cache.
+    Call(Call),
+    /// Something whose answer says nothing.
+    Quiet,
+}
+
+/// What the cache asks the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// What decides answers in this session besides the statement; with how often such knowledge had become void in
+    /// the session and altogether when it was asked.
+    Identity { generation: u32, epoch: u64 },
+    /// What a statement depends on.
+    Description,
+    /// What is visible before a query.
+    Snapshot,
+    /// Where the log ends after so many contacts of the session with the origin.
+    Position(u64),
 }
 
 impl Expect {
@@ -81,6 +106,8 @@ pub(crate) enum Answered {
     Ready,
     /// It is the proxy's own.
     Swallow,
+    /// It is the proxy's own, and the last of it.
+    Own(Own),
     /// An error: the client gets it, and these were dropped, the last first.
     Failed(Vec<Expect>),
     /// An error: the client gets this instead, and these were dropped, the last first.
@@ -148,6 +175,19 @@ impl Flow {
             .filter_map(|undo| Some((&*undo.name, undo.before.as_deref()?)))
     }
 
+    /// What the proxy itself has asked and is being answered now.
+    pub(crate) fn own(&self) -> Option<Own> {
+        match self.queue.front() {
+            Some(Expect::Own(own)) => Some(*own),
+            _ => None,
+        }
+    }
+
+    /// Whether anything is owed to the client.
+    pub(crate) fn owes_client(&self) -> bool {
+        self.queue.iter().any(|expect| !matches!(expect, Expect::Own(_)))
+    }
+
     /// Whether the origin takes in data of a COPY now.
     pub(crate) const fn is_copying_in(&self) -> bool {
         self.copying_in
@@ -160,8 +200,10 @@ impl Flow {
             .iter()
             .rev()
             .find(|expect| !matches!(expect, Expect::Say(..) | Expect::CopyEnd));
-        let is_end =
-            matches!(last, None | Some(Expect::Query(_) | Expect::Deallocate(..) | Expect::Sync));
+        let is_end = matches!(
+            last,
+            None | Some(Expect::Query(_) | Expect::Deallocate(..) | Expect::Sync | Expect::Own(_))
+        );
         is_end && !self.skipping && !self.copying_in && !self.batch_open
     }
 
@@ -195,7 +237,7 @@ impl Flow {
         if !self.skipping {
             match expect {
                 Expect::Query(_) | Expect::Deallocate(..) => self.batch_open = false,
-                Expect::Say(..) | Expect::CopyEnd | Expect::Sync => {}
+                Expect::Say(..) | Expect::CopyEnd | Expect::Sync | Expect::Own(_) => {}
                 _ => self.batch_open = true,
             }
             self.queue.push_back(expect);
@@ -255,6 +297,15 @@ impl Flow {
     /// Takes a message of the origin by its type. Those that come unasked are not to be given here: notices,
     /// notifications, parameters.
     pub(crate) fn answer(&mut self, tag: u8) -> Answered {
+        if let Some(own) = self.own() {
+            return match tag {
+                tag::READY => {
+                    self.queue.pop_front();
+                    Answered::Own(own)
+                }
+                _ => Answered::Swallow,
+            };
+        }
         match tag {
             tag::READY => return self.ready(),
             tag::ERROR => return self.fail(),

@@ -14,7 +14,7 @@ use super::buffer::Buffer;
 use super::cache::Cache;
 use super::cancel::ClientKey;
 use super::params::Params;
-use super::pool::Lease;
+use super::pool::{Lease, PoolKey};
 use super::registry::Registry;
 use super::report::{self, Report};
 use super::scram::{self, Keys, ScramError};
@@ -85,8 +85,8 @@ pub(super) async fn login(
     let refusal = match Box::pin(newcomer.enter(registry)).await {
         Ok((entered, cache)) => {
             let Newcomer { stream, input, output, .. } = newcomer;
-            let Entered { key, source, params, settings, lease } = entered;
-            let client = Client { stream, input, output, key, source, params, settings };
+            let Entered { key, source, params, settings, lease, wanted } = entered;
+            let client = Client { stream, input, output, key, source, params, settings, wanted };
             return Some((Session::new(Arc::clone(registry), cache, client), lease));
         }
         Err(refusal) => refusal,
@@ -111,6 +111,7 @@ struct Entered {
     params: Params,
     settings: Params,
     lease: Option<Lease>,
+    wanted: PoolKey,
 }
 
 impl Newcomer {
@@ -325,6 +326,7 @@ impl Newcomer {
             params,
             settings: Params::default(),
             lease: Some(Lease::own(link, slot)),
+            wanted: wanted.pool_key(),
         })
     }
 
@@ -368,7 +370,8 @@ impl Newcomer {
         let (process, secret) = key.shown();
         write::backend::backend_key_data(output, process, secret)?;
         write::backend::ready(output, TransactionStatus::Idle);
-        Ok(Entered { key, source: Source::Pool { pool, keys }, params, settings, lease })
+        let wanted = pool.key().clone();
+        Ok(Entered { key, source: Source::Pool { pool, keys }, params, settings, lease, wanted })
     }
 
     /// A client that wants more than the proxy knows is told what it gets.

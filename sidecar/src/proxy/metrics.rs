@@ -1,8 +1,10 @@
 //! The proxy's figures in Prometheus's text format.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::cache::Cache;
 use super::observe::{BOUNDS, Figures};
 use super::registry::Registry;
 
@@ -98,6 +100,60 @@ fn write_all(registry: &Registry, out: &mut String) -> std::fmt::Result {
             writeln!(out, "{name}_sum{{{labels}}} {}", figures.micros.load(Relaxed) as f64 / 1e6)?;
             writeln!(out, "{name}_count{{{labels}}} {sum}")?;
         }
+    }
+    write_kept(&caches, out)
+}
+
+/// What caches keep, altogether and by template.
+fn write_kept(caches: &[Arc<Cache>], out: &mut String) -> std::fmt::Result {
+    let following: Vec<_> =
+        caches.iter().filter_map(|cache| Some((cache, cache.following()?))).collect();
+    type Count = fn(&integratedb_cache::Figures) -> u64;
+    let counts: [(&str, &str, &str, Count); 12] = [
+        ("entries", "gauge", "Answers kept.", |f| f.entries as u64),
+        ("bytes", "gauge", "Memory they take.", |f| f.bytes as u64),
+        ("fences", "gauge", "Writes not known to have arrived.", |f| f.fences as u64),
+        ("hits_total", "counter", "Answers given from the cache.", |f| f.hits),
+        ("misses_total", "counter", "Looked for and not found.", |f| f.misses),
+        ("fenced_total", "counter", "Not given because of a write.", |f| f.fenced),
+        ("behind_total", "counter", "Not given, or later: the session had seen more.", |f| {
+            f.behind
+        }),
+        ("off_total", "counter", "Not given because the reader was late.", |f| f.off),
+        ("stored_total", "counter", "Answers stored.", |f| f.stored),
+        ("refused_total", "counter", "Answers fetched and not stored.", |f| f.refused.iter().sum()),
+        ("evicted_total", "counter", "Dropped to make room.", |f| f.evicted),
+        ("invalidated_total", "counter", "Dropped by a change.", |f| {
+            f.invalidated_by_row + f.invalidated_by_table + f.invalidated_by_schema
+        }),
+    ];
+    let figures: Vec<_> = following
+        .iter()
+        .map(|(cache, following)| (cache.id(), following.engine().store().figures()))
+        .collect();
+    for (name, kind, help, count) in counts {
+        head(out, &format!("integratedb_cache_{name}"), kind, help)?;
+        for (id, figures) in &figures {
+            writeln!(out, "integratedb_cache_{name}{{cache=\"{id}\"}} {}", count(figures))?;
+        }
+    }
+    let name = "integratedb_cache_query_hits_total";
+    head(out, name, "counter", "Answers given from the cache, by template.")?;
+    for (cache, _) in &following {
+        for template in cache.queries().all() {
+            let hits = template.cached.hits.load(Relaxed);
+            if hits > 0 {
+                let (id, template) = (cache.id(), template.id);
+                writeln!(out, "{name}{{cache=\"{id}\",template=\"{template:016x}\"}} {hits}")?;
+            }
+        }
+    }
+    let readers: Vec<_> = following
+        .iter()
+        .filter_map(|(cache, following)| Some((cache.id().to_string(), following.status()?)))
+        .collect();
+    if !readers.is_empty() {
+        crate::replication::render(&readers, out);
     }
     Ok(())
 }

@@ -34,9 +34,12 @@ mod startup;
 mod statements;
 mod stream;
 mod tls;
+mod unit;
 mod verifiers;
 
 pub use origin::of_database as origin_of;
+pub(crate) use params::Params;
+pub(crate) use pool::PoolKey;
 pub use registry::ProxyError;
 pub use server::Proxy;
 pub use settings::{Auth, CacheId, CacheSettings, Caches, PoolMode, ProxySettings, TlsSettings};

@@ -10,10 +10,10 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use integratedb_template::{Analysis, Class, Effects, Shape};
+use integratedb_template::{Analysis, Class, Effects, Outline, Shape};
 use siphasher::sip128::SipHasher13;
 
-use super::random;
+use crate::cache::CacheFigures;
 
 /// Upper bounds of the latency histogram's buckets, in microseconds; one more bucket is for what is above.
 pub(crate) const BOUNDS: [u64; 18] = [
@@ -34,6 +34,34 @@ pub(crate) struct Seen {
     pub(crate) class: Class,
     pub(crate) effects: Effects,
     pub(crate) settings: integratedb_template::Settings,
+    /// Stands for the text.
+    pub(crate) hash: u128,
+    pub(crate) control: Control,
+    pub(crate) harm: Harm,
+    outline: OnceLock<Outline>,
+}
+
+/// Whether a text is nothing but the begin or end of a transaction block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    None,
+    /// One that leaves the isolation as it is, or says READ COMMITTED.
+    Begin,
+    Commit,
+    Rollback,
+}
+
+/// What a text may do that a cache has to know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    None,
+    /// It may change what the session is.
+    Session,
+    /// One query: it may call functions that write.
+    Reads,
+    /// One statement that changes rows.
+    Rows,
+    Anything,
 }
 
 /// A query with its constants replaced, and its figures.
@@ -45,6 +73,8 @@ pub(crate) struct Template {
     class: Class,
     analysis: OnceLock<Analysis>,
     pub(crate) figures: Figures,
+    /// What the cache makes of it.
+    pub(crate) cached: CacheFigures,
     /// Seconds since 1970.
     last_seen: AtomicU64,
     /// The calls there were when it was last looked at.
@@ -114,6 +144,7 @@ impl Template {
             class,
             analysis: OnceLock::new(),
             figures: Figures::default(),
+            cached: CacheFigures::default(),
             last_seen: AtomicU64::new(now()),
             known_calls: AtomicU64::new(0),
         }
@@ -135,10 +166,99 @@ impl Template {
     }
 }
 
+impl Control {
+    /// Of a text's template.
+    fn of(template: &str) -> Self {
+        let mut words = template.split([' ', ',']).filter(|word| !word.is_empty());
+        let control = match words.next() {
+            Some("begin") => Self::Begin,
+            Some("start") if words.next() == Some("transaction") => Self::Begin,
+            Some("commit" | "end") => Self::Commit,
+            Some("rollback" | "abort") => Self::Rollback,
+            _ => return Self::None,
+        };
+        let rest: Vec<&str> =
+            words.skip_while(|word| matches!(*word, "work" | "transaction")).collect();
+        let mut rest = &rest[..];
+        while control == Self::Begin && !rest.is_empty() {
+            rest = match rest {
+                ["isolation", "level", "read", "committed", rest @ ..]
+                | ["read", "only" | "write", rest @ ..] => rest,
+                _ => return Self::None,
+            };
+        }
+        if rest.is_empty() { control } else { Self::None }
+    }
+}
+
+impl Harm {
+    fn of(shape: &Shape) -> Self {
+        let touches = Effects::SETTINGS.union(Effects::DISCARD).union(Effects::TEMP);
+        let changes_session = shape.effects.intersects(touches);
+        let is_one = |verbs: &[&str]| {
+            shape.statements == 1 && shape.verbs.as_slice().iter().all(|verb| verbs.contains(verb))
+        };
+        // What another session has prepared becomes visible.
+        if shape.verbs.as_slice().contains(&"commit") && shape.template.contains("prepared") {
+            return Self::Anything;
+        }
+        match shape.class {
+            Class::Dql if !changes_session && is_one(&["select", "with", "values", "table"]) => {
+                Self::Reads
+            }
+            Class::Dml if is_one(&["insert", "update", "delete", "merge", "with"]) => Self::Rows,
+            Class::Other | Class::Dql
+                if shape.verbs.as_slice().iter().all(|verb| HARMLESS.contains(verb))
+                    && shape.statements as usize <= integratedb_template::Verbs::MOST =>
+            {
+                if changes_session {
+                    Self::Session
+                } else {
+                    Self::None
+                }
+            }
+            _ => Self::Anything,
+        }
+    }
+}
+
+/// Verbs of statements that write no rows and call no functions of users.
+const HARMLESS: [&str; 19] = [
+    "begin",
+    "start",
+    "commit",
+    "end",
+    "rollback",
+    "abort",
+    "savepoint",
+    "release",
+    "set",
+    "reset",
+    "show",
+    "listen",
+    "unlisten",
+    "notify",
+    "discard",
+    "close",
+    "fetch",
+    "move",
+    "deallocate",
+];
+
 impl Seen {
+    /// Its text without its constants. `text` is the whole of what was seen.
+    pub(crate) fn outline(&self, text: &[u8]) -> &Outline {
+        self.outline.get_or_init(|| Outline::of(text))
+    }
+
+    /// The same, if it was asked for before.
+    pub(crate) fn known_outline(&self) -> Option<&Outline> {
+        self.outline.get()
+    }
+
     #[cfg(test)]
     pub(crate) fn for_tests() -> Arc<Self> {
-        Queries::new(1).see(b"SELECT 1")
+        Queries::new(1, [1; 16]).see(b"SELECT 1")
     }
 }
 
@@ -161,8 +281,8 @@ struct Memory {
 }
 
 impl Queries {
-    /// Keeps the figures of at most `most` templates.
-    pub(crate) fn new(most: usize) -> Self {
+    /// Keeps the figures of at most `most` templates, and tells texts apart by hashes made with `key`.
+    pub(crate) fn new(most: usize, key: [u8; 16]) -> Self {
         let (parser, texts) = sync_channel::<(Arc<Template>, String)>(WAITING);
         // Ends when the sender is gone.
         std::thread::Builder::new()
@@ -178,9 +298,13 @@ impl Queries {
             class: Class::Other,
             effects: Effects::default(),
             settings: integratedb_template::Settings::default(),
+            hash: 0,
+            control: Control::None,
+            harm: Harm::Anything,
+            outline: OnceLock::new(),
         };
         Self {
-            key: random::bytes(),
+            key,
             memory: Mutex::default(),
             templates: Mutex::default(),
             most: most.max(1),
@@ -203,7 +327,7 @@ impl Queries {
         }
         let seen = memory.old.remove(&hash);
         drop(memory);
-        let seen = seen.unwrap_or_else(|| Arc::new(self.look_into(text)));
+        let seen = seen.unwrap_or_else(|| Arc::new(self.look_into(text, hash)));
         let mut memory = lock(&self.memory);
         if memory.young.len() >= REMEMBERED {
             memory.old = std::mem::take(&mut memory.young);
@@ -212,7 +336,7 @@ impl Queries {
         seen
     }
 
-    fn look_into(&self, text: &[u8]) -> Seen {
+    fn look_into(&self, text: &[u8], hash: u128) -> Seen {
         let shape = Shape::of(text);
         let template = self.template(&shape);
         template.last_seen.store(now(), Relaxed);
@@ -222,7 +346,16 @@ impl Queries {
                 .parser
                 .try_send((Arc::clone(&template), String::from_utf8_lossy(text).into_owned()));
         }
-        Seen { template, class: shape.class, effects: shape.effects, settings: shape.settings }
+        Seen {
+            template,
+            class: shape.class,
+            effects: shape.effects,
+            hash,
+            control: Control::of(&shape.template),
+            harm: Harm::of(&shape),
+            settings: shape.settings,
+            outline: OnceLock::new(),
+        }
     }
 
     fn template(&self, shape: &Shape) -> Arc<Template> {
@@ -298,7 +431,7 @@ mod tests {
 
     #[test]
     fn texts_that_differ_in_constants_count_together() {
-        let queries = Queries::new(10);
+        let queries = Queries::new(10, [1; 16]);
         let a = queries.see(b"SELECT * FROM t WHERE id = 1");
         let b = queries.see(b"select * from t where id = 'secret'");
         assert!(Arc::ptr_eq(&a.template, &b.template));
@@ -310,8 +443,64 @@ mod tests {
     }
 
     #[test]
+    fn what_begins_and_ends_a_block_is_told() {
+        let control = |text: &str| Queries::new(9, [1; 16]).see(text.as_bytes()).control;
+        for text in [
+            "BEGIN",
+            "begin;",
+            "BEGIN WORK",
+            "START TRANSACTION READ ONLY",
+            "begin isolation level read committed, read write",
+        ] {
+            assert_eq!(control(text), Control::Begin, "{text}");
+        }
+        for text in [
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            "BEGIN; SELECT 1",
+            "START",
+            "SELECT 1",
+            "COMMIT PREPARED 'x'",
+            "ROLLBACK TO s",
+            "COMMIT AND CHAIN",
+            "BEGIN DEFERRABLE",
+        ] {
+            assert_eq!(control(text), Control::None, "{text}");
+        }
+        assert_eq!(control("COMMIT WORK"), Control::Commit);
+        assert_eq!(control("end"), Control::Commit);
+        assert_eq!(control("ABORT"), Control::Rollback);
+    }
+
+    #[test]
+    fn what_a_text_may_do_is_told() {
+        let harm = |text: &str| Queries::new(9, [1; 16]).see(text.as_bytes()).harm;
+        for (text, expected) in [
+            ("SELECT * FROM t", Harm::Reads),
+            ("WITH x AS (SELECT 1) SELECT * FROM x", Harm::Reads),
+            ("UPDATE t SET a = 1", Harm::Rows),
+            ("WITH x AS (DELETE FROM t RETURNING 1) SELECT * FROM x", Harm::Rows),
+            ("SET search_path = a", Harm::Session),
+            ("SELECT set_config('a.b', 'c', false)", Harm::Anything),
+            ("DISCARD ALL", Harm::Session),
+            ("BEGIN", Harm::None),
+            ("SELECT 1; SELECT 2", Harm::Anything),
+            ("COPY t FROM STDIN", Harm::Anything),
+            ("TRUNCATE t", Harm::Anything),
+            ("EXPLAIN ANALYZE DELETE FROM t", Harm::Anything),
+            ("DO 'BEGIN END'", Harm::Anything),
+            ("EXECUTE x", Harm::Anything),
+            ("COMMIT PREPARED 'x'", Harm::Anything),
+            ("COMMIT AND CHAIN", Harm::None),
+            ("CREATE TABLE t ()", Harm::Anything),
+            ("SELECT 1 INTO TEMP x", Harm::Anything),
+        ] {
+            assert_eq!(harm(text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn memory_is_bounded_and_counts_are_kept() {
-        let queries = Queries::new(16);
+        let queries = Queries::new(16, [1; 16]);
         for i in 0..200 {
             let seen = queries.see(format!("SELECT a{i}").as_bytes());
             seen.template.figures.note(Duration::from_micros(1), 0, false);
@@ -323,7 +512,7 @@ mod tests {
 
     #[test]
     fn tables_are_found_in_time() {
-        let queries = Queries::new(16);
+        let queries = Queries::new(16, [1; 16]);
         let seen = queries.see(b"SELECT * FROM shop.items WHERE id = 1");
         let deadline = Instant::now() + Duration::from_secs(20);
         while seen.template.analysis().is_none() {

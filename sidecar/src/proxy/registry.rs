@@ -66,16 +66,17 @@ impl Configured {
         let mut sources = HashMap::new();
         for (id, settings) in caches {
             // Secrets do not print; whether one has changed is asked separately.
-            let secret = settings.auth_url.as_ref().map(|url| url.expose_secret().as_str());
-            let source = format!("{settings:?} {}", fingerprint(secret.unwrap_or_default()));
+            let caching = settings.caching.as_ref().map(|caching| &caching.url);
+            let secrets = [settings.auth_url.as_ref(), caching].map(|url| {
+                fingerprint(url.map(|url| url.expose_secret().as_str()).unwrap_or_default())
+            });
+            let source = format!("{settings:?} {}", secrets.join(" "));
             let old = before.and_then(|before| before.caches.get(id));
             let is_same = before.is_some_and(|before| before.sources.get(id) == Some(&source));
             let cache = match old {
                 Some(old) if is_same => Arc::clone(old),
-                // What was seen is kept.
                 _ => {
-                    let queries = old.map(|old| Arc::clone(old.queries()));
-                    let cache = Cache::new(id.clone(), settings.clone(), queries);
+                    let cache = Cache::new(id.clone(), settings.clone(), old.map(|old| &**old));
                     Arc::new(cache.map_err(|why| ProxyError::Cache(id.clone(), why))?)
                 }
             };

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cache::CachingSettings;
 use crate::secret::Secret;
 
 /// The name of a cache: letters, digits, `_`, `-` and `.`, at most 63 of them, so that it fits into an
@@ -169,6 +170,9 @@ pub struct CacheSettings {
     /// Templates whose figures are kept; what is beyond is counted together.
     #[serde(default = "max_templates")]
     pub max_templates: usize,
+    /// What is kept of its answers; without it, nothing is.
+    #[serde(default)]
+    pub caching: Option<CachingSettings>,
 }
 
 fn auth_query() -> String {
@@ -220,6 +224,7 @@ impl CacheSettings {
             server_reset_query: server_reset_query(),
             max_prepared_statements: max_prepared_statements(),
             max_templates: max_templates(),
+            caching: None,
         }
     }
 

@@ -9,6 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
+use siphasher::sip128::SipHasher13;
+
 use super::observe::Seen;
 use super::params::Params;
 
@@ -23,6 +25,8 @@ pub(crate) struct Statement {
     pub(crate) types: Box<[u8]>,
     /// Under which settings its constants are read: see [`reading`].
     reading: Box<[u8]>,
+    /// Stands for text, types and how its constants are read.
+    pub(crate) hash: u128,
     pub(crate) seen: Arc<Seen>,
 }
 
@@ -89,6 +93,11 @@ impl Statements {
             text: text.into(),
             types: types.into(),
             reading: reading.into(),
+            // No key is needed: what an answer is found by is hashed once more, with one.
+            hash: {
+                let (text, length) = (seen.hash.to_ne_bytes(), reading.len().to_ne_bytes());
+                SipHasher13::new().hash(&[&text[..], &length, reading, types].concat()).into()
+            },
             seen: Arc::clone(seen),
         });
         // What nobody has any more goes when the map has doubled since it last went.

@@ -32,6 +32,9 @@ impl Session {
                 let count = rest.len().min(self.down_rest);
                 self.down_rest -= count;
                 at += count;
+                if !self.down_hidden {
+                    self.collect(None, &rest[..count]);
+                }
                 if self.down_hidden {
                     sent = at;
                     self.down_hidden = self.down_rest > 0;
@@ -53,13 +56,21 @@ impl Session {
             let body = &rest[HEADER..rest.len().min(total)];
             let count = rest.len().min(total);
             let message = frame::Frame { tag: header.tag, body };
-            self.answered += total as u64;
+            if self.flow.own().is_none() {
+                self.answered += total as u64;
+                self.collect(Some(header.tag), &rest[..count]);
+            }
             if matches!(header.tag, tag::DATA_ROW | tag::COPY_DATA) {
                 self.down_rest = total - count;
                 at += count;
                 continue;
             }
-            let own = match self.down(link, message, is_whole, now) {
+            let own = self.down(link, message, is_whole, now);
+            if !self.scratch.is_empty() {
+                link.output.append(&self.scratch);
+                self.scratch.clear();
+            }
+            let own = match own {
                 Down::Pass => None,
                 Down::Hide => Some(None),
                 Down::Instead(bytes) => Some(Some(bytes)),
@@ -106,7 +117,20 @@ impl Session {
     fn needs_whole(&self, tag: u8, length: usize) -> bool {
         let matters =
             matches!(tag, tag::READY | tag::PARAMETER_STATUS | tag::COMMAND_COMPLETE | tag::ERROR);
-        matters && length <= WHOLE
+        (matters && length <= WHOLE) || (tag == tag::FUNCTION_CALL && self.flow.own().is_some())
+    }
+
+    /// Keeps a part of an answer, where answers are kept: of a message of this type, or the rest of one.
+    fn collect(&mut self, kind: Option<u8>, bytes: &[u8]) {
+        if let Some(caching) = &mut self.caching
+            && let Some(underway) = &mut caching.underway
+        {
+            let most = caching.engine.settings().max_entry_bytes;
+            match kind {
+                Some(kind) => underway.collect(most, kind, bytes),
+                None => underway.collect_rest(most, bytes),
+            }
+        }
     }
 
     fn down(
@@ -117,36 +141,49 @@ impl Session {
         now: Instant,
     ) -> Down {
         match message.tag {
+            tag::NOTICE if self.flow.own().is_some() => return Down::Hide,
             tag::NOTICE | tag::NOTIFICATION => return Down::Pass,
             tag::PARAMETER_STATUS => {
                 if let Ok(Message::ParameterStatus(name, value)) = Message::read(message) {
                     link.params.set(name, value);
                     self.params.set(name, value);
                     self.reads_text = can_be_read(&self.params);
+                    if let Some(caching) = &mut self.caching
+                        && name != b"application_name"
+                    {
+                        caching.forget_identity();
+                    }
                 }
                 return Down::Pass;
             }
             tag::COMMAND_COMPLETE if self.shares() => self.read_tag(link, message),
             tag::READY => self.read_status(message),
+            tag::FUNCTION_CALL if self.caching.is_some() => self.on_own(message),
             tag::ERROR if is_whole => self.read_error(message),
             _ => {}
         }
         match self.flow.answer(message.tag) {
             Answered::Ready => {
                 self.failed = false;
-                Down::Pass
+                self.ready()
             }
             Answered::Pass => Down::Pass,
             Answered::Swallow => Down::Hide,
+            Answered::Own(own) => {
+                self.own_answered(own);
+                Down::Hide
+            }
             Answered::Done(expect) => {
                 self.done(link, expect, now);
-                Down::Pass
+                if message.tag == tag::READY { self.ready() } else { Down::Pass }
             }
             Answered::Failed(dropped) => {
+                self.note_failure();
                 self.dropped(link, dropped, now);
                 self.renamed(message).map_or(Down::Pass, Down::Instead)
             }
             Answered::Replace(bytes, dropped) => {
+                self.note_failure();
                 self.dropped(link, dropped, now);
                 // It may have found something else wrong first.
                 match is_about_name(message) {
@@ -178,6 +215,18 @@ impl Session {
             }
             tag if self.judges_tags && !is_harmless(tag) => self.pinned = true,
             _ => {}
+        }
+    }
+
+    /// What the client is told of its transaction after a query.
+    fn ready(&mut self) -> Down {
+        match self.unit_answered() {
+            None => Down::Pass,
+            Some(status) => {
+                let mut bytes = Vec::new();
+                write::backend::ready(&mut bytes, status);
+                Down::Instead(bytes.into())
+            }
         }
     }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use integratedb_wire::{TransactionStatus, write};
 
+use super::caching::Caching;
 use super::{End, Session, Source, can_be_read, state};
+use crate::cache::Who;
 use crate::proxy::backend::OpenError;
 use crate::proxy::cancel;
 use crate::proxy::pool::Lease;
@@ -101,6 +103,17 @@ impl Session {
         pool.learn_if_none(keys);
         cache.enter();
         std::mem::replace(&mut self.cache, cache).leave();
+        // A block that the former engine knows of is brought to its end there.
+        if self.caching.as_ref().is_none_or(|caching| caching.block.is_none()) {
+            let Source::Pool { pool, .. } = &self.source else { return Ok(()) };
+            self.caching = self.cache.engine(&pool.key().database).map(|engine| {
+                let who = Who::new(pool.key().clone(), &self.settings);
+                let mut caching = Caching::new(Arc::clone(engine), who);
+                // It has seen what the former engine knows of.
+                caching.seen = None;
+                Box::new(caching)
+            });
+        }
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 //!
 //! One task does both directions, so that a query costs no hand-over between tasks. What a message means for the
 //! session is decided without I/O in `up` (from the client), `down` (from the origin) and `prepare`; `link` gets and gives
-//! back connections, and `state` carries settings from one to the next.
+//! back connections, and `state` carries settings from one to the next. `keep` answers from the cache, `learn` fills it, and
+//! `caching` is what both know of the session.
 //!
 //! Invariants:
 //! - A connection is given to another client only when everything that this one sent is answered, no transaction
@@ -11,7 +12,10 @@
 //! - The client sees each answer once, in the order of its messages.
 //! - In neither direction is more read than was written on, but for single messages that have to be seen whole.
 
+mod caching;
 mod down;
+mod keep;
+mod learn;
 mod link;
 mod prepare;
 mod relay;
@@ -33,13 +37,15 @@ use super::cancel::ClientKey;
 use super::flow::Flow;
 use super::observe::Seen;
 use super::params::Params;
-use super::pool::{Lease, Pool};
+use super::pool::{Lease, Pool, PoolKey};
 use super::registry::Registry;
 use super::report::Report;
 use super::scram::Keys;
 use super::settings::{PoolMode, limit};
-use super::statements::Names;
+use super::statements::{Names, Statement};
 use super::stream::Stream;
+use crate::cache::Who;
+use caching::Caching;
 use state::Touched;
 
 /// How a session gets its connections to the origin.
@@ -61,6 +67,8 @@ pub(super) struct Client {
     pub(super) params: Params,
     /// What differs in its session from what its connections have after login.
     pub(super) settings: Params,
+    /// What it asked for in its startup packet.
+    pub(super) wanted: PoolKey,
 }
 
 /// A client's session.
@@ -77,7 +85,7 @@ pub(super) struct Session {
     /// In transaction mode: the statements the client has prepared.
     names: Names,
     /// Otherwise: what its statements were found to be.
-    labels: HashMap<Box<[u8]>, Arc<Seen>, foldhash::fast::RandomState>,
+    labels: HashMap<Box<[u8]>, Label, foldhash::fast::RandomState>,
     /// What the statements behind its portals were found to be.
     portals: Portals,
     params: Params,
@@ -122,6 +130,15 @@ pub(super) struct Session {
     active: Instant,
     /// Bytes that go before the message that is looked at, used for nothing else.
     scratch: Vec<u8>,
+    /// Where answers are kept; `None` where they are not.
+    caching: Option<Box<Caching>>,
+}
+
+/// What a name of a statement stands for, where names are the origin's matter.
+struct Label {
+    seen: Arc<Seen>,
+    /// Only where answers are kept.
+    statement: Option<Arc<Statement>>,
 }
 
 /// What the portals are made of, most of the time of only one.
@@ -202,6 +219,9 @@ impl Session {
         };
         cache.enter();
         registry.sessions().fetch_add(1, Relaxed);
+        let caching = cache.engine(&client.wanted.database).map(|engine| {
+            Box::new(Caching::new(Arc::clone(engine), Who::new(client.wanted, &client.settings)))
+        });
         Self {
             registry,
             cache,
@@ -238,6 +258,7 @@ impl Session {
             status: TransactionStatus::Idle,
             active: Instant::now(),
             scratch: Vec::new(),
+            caching,
         }
     }
 

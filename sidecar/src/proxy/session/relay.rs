@@ -9,6 +9,7 @@ use integratedb_wire::TransactionStatus;
 use integratedb_wire::tag::frontend as tag;
 use integratedb_wire::{frame, write};
 
+use super::keep::Kept;
 use super::{End, Session};
 use crate::proxy::backend::Backend;
 use crate::proxy::report::{self, Report};
@@ -28,6 +29,17 @@ impl Session {
             loop {
                 if let Poll::Ready(Err(_)) = self.output.poll_drain(cx, &mut self.client) {
                     return Poll::Ready(Err(End::ClientGone));
+                }
+                if self.caching.is_some() && !self.input.is_empty() {
+                    ready!(self.poll_pause(cx));
+                    match self.answer_input() {
+                        Kept::Answered(_) => continue,
+                        Kept::Waits => {
+                            ready!(self.poll_pause(cx));
+                            continue;
+                        }
+                        Kept::Asks | Kept::No => {}
+                    }
                 }
                 match frame::header(self.input.filled()) {
                     Ok(Some(header)) if header.tag == tag::TERMINATE => {
@@ -83,9 +95,10 @@ impl Session {
     }
 
     fn poll_relay(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Poll<Result<(), End>> {
-        // What was read while there was no link.
-        if !self.input.is_empty() {
+        // What was read while there was no link, or before a pause.
+        if !self.input.is_empty() && self.poll_pause(cx).is_ready() {
             self.on_client(link)?;
+            self.watch_pause(cx);
         }
         for _ in 0..TURNS {
             // What the origin said before it closed is still to be read, so that writing fails is no end.
@@ -141,6 +154,7 @@ impl Session {
                 self.on_origin(link)?;
                 if self.held {
                     self.on_client(link)?;
+                    self.watch_pause(cx);
                 }
                 Ok(true)
             }
@@ -158,11 +172,38 @@ impl Session {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.active = Instant::now();
                 self.on_client(link)?;
+                self.watch_pause(cx);
                 Ok(true)
             }
             Poll::Ready(_) => Err(End::ClientGone),
             Poll::Pending => Ok(false),
         }
+    }
+
+    /// Ready when the session waits for nothing but its client and its connection.
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.caching {
+            Some(caching) if caching.pause.is_some() => caching.poll_pause(cx),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Sees to it that the end of a pause that has just begun is noticed.
+    fn watch_pause(&mut self, cx: &mut Context<'_>) {
+        if self.is_paused() && self.poll_pause(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Answers what the client has said, without a connection to the origin.
+    fn answer_input(&mut self) -> Kept {
+        let mut input = std::mem::take(&mut self.input);
+        let kept = self.answer_kept(input.filled());
+        if let Kept::Answered(count) = kept {
+            input.consume(count);
+        }
+        self.input = input;
+        kept
     }
 
     /// Whether the connection can serve somebody else.

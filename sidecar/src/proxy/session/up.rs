@@ -9,16 +9,18 @@ use integratedb_wire::frame::{self, HEADER, Header};
 use integratedb_wire::tag::frontend as tag;
 use integratedb_wire::{Frontend, Target, bind_names, write};
 
+use super::keep::Kept;
+use super::learn::Before;
 use super::prepare::deallocated;
-use super::{End, Session, Source};
+use super::{End, Label, Session, Source};
 use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Expect, Undo, Watch};
 use crate::proxy::observe::Seen;
 use crate::proxy::report::{self, Report};
-use crate::proxy::statements::reading;
+use crate::proxy::statements::Statement;
 
 /// How much of a text is looked into for its template, in bytes.
-const LOOKED_INTO: usize = 64 << 10;
+pub(super) const LOOKED_INTO: usize = 64 << 10;
 
 /// The longest message that is kept whole because it may have to be sent again, in bytes.
 const KEPT: usize = 16 << 20;
@@ -52,8 +54,13 @@ pub(super) enum Up {
 impl Session {
     /// Takes what the client has said so far.
     pub(super) fn on_client(&mut self, link: &mut Backend) -> Result<(), End> {
+        if self.is_paused() {
+            self.held = true;
+            return Ok(());
+        }
         let mut input = std::mem::take(&mut self.input);
         let was_held = std::mem::take(&mut self.held);
+        let mut waits_for_own = false;
         let (mut at, mut sent) = (0, 0);
         let bytes = input.filled();
         let mut missing = None;
@@ -64,6 +71,44 @@ impl Session {
                 self.up_rest -= count;
                 at += count;
                 continue;
+            }
+            if self.caching.is_some() {
+                match self.answer_kept(rest) {
+                    Kept::Answered(count) => {
+                        link.output.append(&bytes[sent..at]);
+                        at += count;
+                        sent = at;
+                        continue;
+                    }
+                    Kept::Waits => {
+                        self.held = true;
+                        waits_for_own = true;
+                        break;
+                    }
+                    Kept::Asks => {
+                        self.ask_position();
+                        link.output.append(&bytes[sent..at]);
+                        link.output.append(&self.scratch);
+                        self.scratch.clear();
+                        sent = at;
+                        (self.has_spoken, self.held, waits_for_own) = (true, true, true);
+                        break;
+                    }
+                    Kept::No => {}
+                }
+                let before = self.before_unit(rest);
+                if !self.scratch.is_empty() {
+                    link.output.append(&bytes[sent..at]);
+                    link.output.append(&self.scratch);
+                    self.scratch.clear();
+                    sent = at;
+                    self.has_spoken = true;
+                }
+                if before == Before::Hold {
+                    self.held = true;
+                    waits_for_own = true;
+                    break;
+                }
             }
             let header = match frame::header(rest) {
                 Ok(Some(header)) => header,
@@ -78,11 +123,13 @@ impl Session {
             };
             let total = header.total();
             let body = &rest[HEADER..rest.len().min(total)];
+            let passed;
             match self.up(link, header, body)? {
                 Up::Pass => {
                     let count = rest.len().min(total);
                     self.up_rest = total - count;
                     at += count;
+                    passed = count;
                 }
                 Up::Wait => {
                     missing = Some(total);
@@ -108,9 +155,16 @@ impl Session {
                     let count = (rest.len() - replaced).min(total - replaced);
                     self.up_rest = total - replaced - count;
                     at += count;
+                    passed = replaced + count;
                 }
             }
             self.has_spoken = true;
+            if self.after_unit(passed) {
+                link.output.append(&bytes[sent..at]);
+                link.output.append(&self.scratch);
+                self.scratch.clear();
+                sent = at;
+            }
         }
         if sent == 0 && at == bytes.len() {
             link.output.append_all(&mut input);
@@ -121,7 +175,7 @@ impl Session {
         if let Some(total) = missing {
             input.expect(total);
         }
-        if self.held && (at > 0 || !was_held) {
+        if self.held && !waits_for_own && (at > 0 || !was_held) {
             // Without it, the answers of a batch that is not complete may not come.
             write::frontend::flush(link.output.tail());
         }
@@ -161,6 +215,7 @@ impl Session {
                 Ok(Up::Pass)
             }
             tag::FUNCTION_CALL => {
+                self.note_unknown();
                 self.flow.push(Expect::Query(watch(None, self.active)));
                 Ok(Up::Pass)
             }
@@ -172,7 +227,8 @@ impl Session {
             tag::BIND => {
                 // Who Binds a name longer than what there is of the message yet is not counted.
                 if let Some((portal, name, _)) = bind_names(body) {
-                    self.portals.set(portal, self.labels.get(name));
+                    self.portals.set(portal, self.labels.get(name).map(|label| &label.seen));
+                    self.note_loose_bind(name);
                 }
                 self.flow.push(Expect::Bind);
                 Ok(Up::Pass)
@@ -251,6 +307,7 @@ impl Session {
             self.forget_unnamed(link);
         }
         self.note_effects(&seen);
+        self.note_loose(&seen, &[]);
         self.flow.push(Expect::Query(watch(Some(seen), self.active)));
         Up::Pass
     }
@@ -288,6 +345,7 @@ impl Session {
             return Ok(Up::Hold);
         }
         self.note_effects(&statement.seen);
+        self.note_loose(&statement.seen, &statement.types);
         self.judges_tags |= statement.text.len() > LOOKED_INTO || !self.reads_text;
         self.prepare(link, &statement, name.is_empty());
         let mut replaced = 0;
@@ -308,11 +366,9 @@ impl Session {
             Frontend::Parse { name, text, types } => {
                 let seen = self.see(text);
                 if !self.shares() {
-                    // Those that SQL deallocates are not taken out, so that from time to time all are.
-                    if self.labels.len() >= LABELS {
-                        self.labels = HashMap::default();
-                    }
-                    self.labels.insert(name.into(), seen);
+                    let statement =
+                        self.caching.is_some().then(|| self.intern(text, types.bytes(), &seen));
+                    self.label(name, seen, statement);
                     self.flow.push(Expect::Parse(None));
                     return Up::Pass;
                 }
@@ -324,12 +380,7 @@ impl Session {
                 if is_unsure || self.touched.is_any() && self.flow.is_owed() {
                     return Up::Hold;
                 }
-                let statement = self.cache.statements().intern(
-                    text,
-                    types.bytes(),
-                    &reading(&self.params),
-                    &seen,
-                );
+                let statement = self.intern(text, types.bytes(), &seen);
                 self.parse(link, name, statement, total)
             }
             Frontend::Describe(Target::Statement, name)
@@ -388,6 +439,20 @@ impl Session {
             // Not of those that come here.
             _ => Up::Pass,
         }
+    }
+
+    /// Notes what a name stands for.
+    pub(super) fn label(
+        &mut self,
+        name: &[u8],
+        seen: Arc<Seen>,
+        statement: Option<Arc<Statement>>,
+    ) {
+        // Those that SQL deallocates are not taken out, so that from time to time all are.
+        if self.labels.len() >= LABELS {
+            self.labels = HashMap::default();
+        }
+        self.labels.insert(name.into(), Label { seen, statement });
     }
 
     /// What is known of a text. Of a long one only the beginning is looked at; and one that is written so that its

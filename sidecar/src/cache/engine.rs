@@ -1,0 +1,463 @@
+//! What a session asks of the cache.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use integratedb_cache::{
+    Answer, Dependency, Entry, FenceId, FillResult, FillTicket, Flights, Joined, Key, Lookup, Lsn,
+    Outcome, Reached, Reader, Refusal, Scope, Settings, Snapshot, Store, TableId,
+};
+use integratedb_template::Outline;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::description::{Plan, Table};
+use super::identity::Identity;
+use super::keeper::Task;
+use super::key::Hasher;
+use super::rules::{Decision, Rules};
+use super::settings::{CachingSettings, Consistency, Mode};
+use crate::proxy::observe::{Seen, Template};
+use crate::proxy::{Params, PoolKey};
+
+/// Statements that are remembered; beyond, all are asked for anew.
+const PLANS: usize = 50_000;
+
+/// Sessions' identities that are remembered.
+const IDENTITIES: usize = 10_000;
+
+/// What an entry's hits are counted to.
+pub(crate) struct Label {
+    pub(crate) template: Arc<Template>,
+}
+
+/// By what sessions are known that are the same to the origin when they begin.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Who {
+    wanted: PoolKey,
+    settings: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Who {
+    /// A session that asked for this and has set that.
+    pub(crate) fn new(wanted: PoolKey, settings: &Params) -> Self {
+        let settings = settings
+            .iter()
+            .filter(|(name, _)| *name != b"application_name")
+            .map(|(name, value)| (name.to_vec(), value.to_vec()))
+            .collect();
+        Self { wanted, settings }
+    }
+}
+
+/// What there is for a session.
+pub(crate) enum Found {
+    /// Its answer.
+    Hit(Arc<Entry<Label>>),
+    /// The session has seen more than is applied.
+    Behind,
+    /// Nothing that it may have.
+    Nothing,
+}
+
+/// An answer that was fetched.
+pub(crate) struct Fetched<'a> {
+    pub(crate) template: &'a Arc<Template>,
+    pub(crate) plan: &'a Arc<Plan>,
+    pub(crate) key: Key,
+    pub(crate) ticket: FillTicket,
+    pub(crate) answer: Answer,
+    pub(crate) dependencies: Vec<Dependency>,
+    /// What was visible before it was read.
+    pub(crate) snapshot: Snapshot,
+    /// Where the log ended after it was read.
+    pub(crate) position: Lsn,
+    /// How long the origin took.
+    pub(crate) cost: Duration,
+}
+
+/// OIDs of the extension's functions in the origin's database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Functions {
+    pub(crate) describe_query: u32,
+    pub(crate) session_key: u32,
+}
+
+/// What is kept of one database of an origin.
+pub(crate) struct Engine {
+    settings: CachingSettings,
+    database: Vec<u8>,
+    hasher: Hasher,
+    store: Arc<Store<Label>>,
+    flights: Arc<Flights>,
+    plans: Mutex<HashMap<u128, Arc<Plan>>>,
+    identities: Mutex<HashMap<Who, (Identity, u64)>>,
+    /// How often what was known of sessions has become void.
+    epoch: AtomicU64,
+    functions: RwLock<Option<Functions>>,
+    /// Settings of applications that some statement depends on.
+    names: Mutex<BTreeSet<String>>,
+    /// The numbers of columns that some entry may depend on, by table and name.
+    columns: Mutex<HashMap<(u32, String), i16>>,
+    rules: RwLock<Arc<Rules>>,
+    tasks: UnboundedSender<Task>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Keeps answers of this database; `key` makes the hashes they are found by. What others have to do for it is
+    /// sent to `tasks`.
+    pub(crate) fn new(
+        settings: CachingSettings,
+        database: Vec<u8>,
+        key: [u8; 16],
+        tasks: UnboundedSender<Task>,
+    ) -> Self {
+        let mut limits = Settings::new(u128::from_ne_bytes(key), settings.max_bytes);
+        limits.max_entry_bytes = settings.max_entry_bytes;
+        limits.max_age = settings.max_age();
+        limits.faults = settings.faults;
+        let store = Store::new(limits, Instant::now());
+        Self {
+            database,
+            hasher: Hasher::new(key),
+            store: Arc::new(store),
+            flights: Flights::new(),
+            plans: Mutex::default(),
+            identities: Mutex::default(),
+            epoch: AtomicU64::new(1),
+            functions: RwLock::default(),
+            names: Mutex::default(),
+            columns: Mutex::default(),
+            rules: RwLock::default(),
+            tasks,
+            settings,
+        }
+    }
+
+    pub(crate) const fn settings(&self) -> &CachingSettings {
+        &self.settings
+    }
+
+    /// Whether it is this database whose answers are kept; without replication, any is.
+    pub(crate) fn is_of(&self, database: &[u8]) -> bool {
+        *self.database == *database
+    }
+
+    pub(crate) const fn store(&self) -> &Arc<Store<Label>> {
+        &self.store
+    }
+
+    /// Changes whenever what is known of sessions becomes void.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// What a session like this is, if another was asked.
+    pub(crate) fn identity(&self, who: &Who) -> Option<Identity> {
+        let epoch = self.epoch();
+        lock(&self.identities).get(who).filter(|(_, at)| *at == epoch).map(|(known, _)| *known)
+    }
+
+    /// Takes what the origin has said of a session that was asked at `epoch`.
+    pub(crate) fn learn_identity(
+        &self,
+        who: Option<&Who>,
+        epoch: u64,
+        json: &[u8],
+    ) -> Option<Identity> {
+        let identity = match Identity::read(json, &self.hasher) {
+            Ok(identity) => identity,
+            Err(error) => {
+                tracing::warn!(%error, "integratedb.session_key gave what is not understood");
+                return None;
+            }
+        };
+        if let Some(who) = who {
+            let mut identities = lock(&self.identities);
+            if identities.len() >= IDENTITIES {
+                identities.clear();
+            }
+            identities.insert(who.clone(), (identity, epoch));
+        }
+        (epoch == self.epoch()).then_some(identity)
+    }
+
+    /// The names of settings that belong to a session's identity, as an array in its text form.
+    pub(crate) fn settings_in_key(&self) -> String {
+        let names = lock(&self.names);
+        let quoted = names
+            .iter()
+            .map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")));
+        format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+    }
+
+    fn subject(&self, outline: &Outline, types: &[u8], identity: &Identity) -> u128 {
+        self.hasher.hash(&[&outline.tokens, types, &identity.hash.to_ne_bytes()])
+    }
+
+    /// What is known of a statement.
+    pub(crate) fn plan(
+        &self,
+        outline: &Outline,
+        types: &[u8],
+        identity: &Identity,
+    ) -> Option<Arc<Plan>> {
+        lock(&self.plans).get(&self.subject(outline, types, identity)).cloned()
+    }
+
+    /// Takes what the origin has said of a statement.
+    pub(crate) fn learn_plan(
+        &self,
+        template: &Arc<Template>,
+        outline: &Outline,
+        types: &[u8],
+        identity: &Identity,
+        json: &[u8],
+    ) -> Option<Arc<Plan>> {
+        let plan = match Plan::read(json, outline) {
+            Ok(plan) => Arc::new(plan),
+            Err(error) => {
+                tracing::warn!(%error, "integratedb.describe_query gave what is not understood");
+                return None;
+            }
+        };
+        template.cached.set_plan(&plan);
+        template.cached.share_roles(self.rules().shares_roles(template.id));
+        let has_new_names = {
+            let mut names = lock(&self.names);
+            let before = names.len();
+            names.extend(plan.description.settings.iter().cloned());
+            names.len() > before
+        };
+        // What was asked before lacks them.
+        if has_new_names {
+            self.forget_sessions();
+        }
+        {
+            let mut columns = lock(&self.columns);
+            for (table, pin) in plan.all_pins() {
+                columns.insert((table, pin.name.clone()), pin.column);
+            }
+        }
+        // A text that the origin refuses now it may take after the next change.
+        if plan.description.error.is_none() {
+            let mut plans = lock(&self.plans);
+            if plans.len() >= PLANS {
+                plans.clear();
+            }
+            plans.insert(self.subject(outline, types, identity), Arc::clone(&plan));
+        }
+        if matches!(self.decide(template, &plan), Decision::Keep(_)) {
+            let tables = plan.description.tables.iter();
+            let (told, published): (Vec<_>, Vec<_>) =
+                tables.partition(|table| matches!(table.kind.as_str(), "m" | "p"));
+            let ids = |tables: Vec<&Table>| tables.iter().map(|t| TableId(t.oid)).collect();
+            // The keeper ends with the process.
+            let _ = self.tasks.send(Task::Follow { published: ids(published), told: ids(told) });
+        }
+        Some(plan)
+    }
+
+    /// The number of a column that an entry may depend on.
+    pub(crate) fn column(&self, table: u32, name: &str) -> Option<i16> {
+        lock(&self.columns).get(&(table, name.to_owned())).copied()
+    }
+
+    /// What people have decided.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is kept without a rule.
+    pub(crate) fn mode(&self) -> Mode {
+        self.rules().mode.unwrap_or(self.settings.mode)
+    }
+
+    /// What is done with a statement's answers.
+    pub(crate) fn decide(&self, template: &Template, plan: &Plan) -> Decision {
+        let rules = self.rules();
+        let mode = rules.mode.unwrap_or(self.settings.mode);
+        rules.decide(template.id, plan, mode, self.settings.replication)
+    }
+
+    /// Whether answers of a statement are kept.
+    pub(crate) fn keeps(&self, template: &Template, plan: &Plan) -> bool {
+        self.can_describe() && !matches!(self.decide(template, plan), Decision::No(_))
+    }
+
+    /// The extension's functions, once they are known.
+    pub(crate) fn functions(&self) -> Option<Functions> {
+        *self.functions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_functions(&self, functions: Option<Functions>) {
+        *self.functions.write().unwrap_or_else(PoisonError::into_inner) = functions;
+    }
+
+    /// Whether anything can be found out about statements.
+    pub(crate) fn can_describe(&self) -> bool {
+        self.functions().is_some()
+    }
+
+    /// Whether a write has to be fenced: else, nothing is served before the origin was asked anew how far it is.
+    pub(crate) fn follows(&self) -> bool {
+        !self.store.is_suspended()
+    }
+
+    /// Whether anything that replication must see may be answered now.
+    pub(crate) fn serves(&self) -> bool {
+        self.store.off(Instant::now()).is_none()
+    }
+
+    /// A new connection, or another origin: nothing of what was is of use.
+    pub(super) fn start_anew(&self, why: &'static str) {
+        self.forget_schema();
+        self.store.flush(why);
+    }
+
+    /// The reader has a connection, and delivers what commits from here on.
+    pub(super) fn connected(&self, position: Lsn) {
+        self.store.advance(position);
+        self.store.resume();
+    }
+
+    /// What an answer is found by.
+    pub(crate) fn key(
+        &self,
+        seen: &Seen,
+        statement: u128,
+        identity: &Identity,
+        parameters: &[u8],
+    ) -> Key {
+        let identity = match seen.template.cached.shares_roles() {
+            true => identity.hash_without_role,
+            false => identity.hash,
+        };
+        Key(self.hasher.key(statement, identity, parameters))
+    }
+
+    /// The answer with this key for a session that has seen this position.
+    pub(crate) fn lookup(&self, key: Key, seen: Option<&mut Lsn>, now: Instant) -> Found {
+        let mut anything = Lsn(0);
+        let seen = match (self.settings.consistency, seen) {
+            (Consistency::Bounded(_), _) => &mut anything,
+            (_, Some(seen)) => seen,
+            (_, None) => return Found::Nothing,
+        };
+        match self.store.lookup(key, Reader { seen, now }) {
+            Lookup::Hit(entry) => Found::Hit(entry),
+            Lookup::Behind => Found::Behind,
+            _ => Found::Nothing,
+        }
+    }
+
+    /// Whether the origin is asked before anything is given from here.
+    pub(crate) fn revalidates(&self) -> bool {
+        self.settings.consistency == Consistency::Revalidate
+    }
+
+    /// Counts an answer that was given from here.
+    pub(crate) fn note_hit(&self, entry: &Entry<Label>) {
+        let template = &entry.label.template;
+        template.cached.hit(entry.cost);
+        template.figures.note(Duration::ZERO, entry.answer.all().len() as u64, false);
+    }
+
+    /// Counts an answer that is fetched to be kept.
+    pub(crate) fn note_miss(&self, template: &Template) {
+        template.cached.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Goes first in fetching an answer, or waits for who does.
+    pub(crate) fn join(&self, key: Key) -> Joined {
+        self.flights.join(key)
+    }
+
+    /// An answer is about to be fetched.
+    pub(crate) fn begin(&self) -> FillTicket {
+        self.store.begin()
+    }
+
+    /// Takes an answer that was fetched, if it can be kept; else says why not.
+    pub(crate) fn keep(&self, fetched: Fetched<'_>) -> Result<(), &'static str> {
+        let Fetched { template, plan, key, ticket, answer, dependencies, snapshot, position, cost } =
+            fetched;
+        let now = Instant::now();
+        template.cached.watch(key, answer.rows(), now);
+        let (until, seen_by_replication) = match self.decide(template, plan) {
+            Decision::Keep(ttl) => (ttl.map(|ttl| now + ttl), true),
+            Decision::Age(ttl) => (Some(now + ttl), false),
+            Decision::No(_) => return Err("it is not one to keep"),
+        };
+        let result = FillResult {
+            answer,
+            dependencies,
+            snapshot,
+            position,
+            understood: plan.snapshot.clone(),
+            cost,
+            label: Arc::new(Label { template: Arc::clone(template) }),
+            until,
+            seen_by_replication,
+        };
+        match self.store.finish(ticket, key, result, now) {
+            Outcome::Stored => {
+                template.cached.stored.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Outcome::Refused(why) => {
+                if why == Refusal::Schema {
+                    lock(&self.plans).retain(|_, known| !Arc::ptr_eq(known, plan));
+                }
+                Err(why.as_str())
+            }
+        }
+    }
+
+    /// Nothing that may be older than what was written is given from here on.
+    pub(crate) fn fence(&self, scopes: &[Scope]) -> FenceId {
+        self.store.fence(scopes)
+    }
+
+    /// A fence falls once this position is applied.
+    pub(crate) fn settle(&self, fence: FenceId, position: Lsn) {
+        self.store.settle(fence, position);
+    }
+
+    /// Ready once this position is applied. The reader asks for it, should it not come by itself.
+    pub(crate) fn reached(&self, position: Lsn) -> Reached {
+        // The keeper ends with the process.
+        let _ = self.tasks.send(Task::Awaited(position));
+        self.store.reached(position)
+    }
+
+    /// What is known of sessions is void: roles or settings have changed.
+    pub(crate) fn forget_sessions(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        lock(&self.identities).clear();
+    }
+
+    /// What is known of statements and sessions is void: the schema has changed.
+    pub(crate) fn forget_schema(&self) {
+        lock(&self.plans).clear();
+        self.forget_sessions();
+    }
+
+    /// The rules from now on. What they forbid is dropped.
+    pub(crate) fn set_rules(&self, rules: Rules) {
+        if *self.rules() == rules {
+            return;
+        }
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        let dropped = self.store.purge_where(|label| {
+            let plan = label.template.cached.plan();
+            plan.is_none_or(|plan| matches!(self.decide(&label.template, &plan), Decision::No(_)))
+        });
+        tracing::info!(dropped, "rules have changed");
+    }
+}

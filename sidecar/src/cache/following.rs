@@ -1,0 +1,93 @@
+//! A cache's engine together with what keeps it in step with its origin.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::unbounded_channel;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::engine::Engine;
+use super::keeper::Keeper;
+use super::settings::{CachingSettings, SlotKind};
+use super::sink::CacheSink;
+use crate::proxy::CacheId;
+use crate::replication::{Reader, ReaderSettings, Slot, Status};
+
+/// An engine, and the tasks that serve it; they end when this does.
+pub(crate) struct Following {
+    engine: Arc<Engine>,
+    reader: Option<Reader>,
+    /// What it was started with.
+    source: String,
+    _end: DropGuard,
+}
+
+/// What stands for settings, secrets included.
+fn source(settings: &CachingSettings, origin: &str) -> String {
+    use sha2::Digest;
+    let url = settings.url.expose_secret();
+    let digest = hex::encode(sha2::Sha256::digest(url.as_bytes()));
+    format!("{settings:?} {origin} {digest}")
+}
+
+impl Following {
+    /// Begins to follow the database that the settings name. `key` makes hashes. Errors say which setting is wrong.
+    pub(crate) fn start(
+        id: &CacheId,
+        settings: &CachingSettings,
+        origin: &str,
+        key: [u8; 16],
+    ) -> Result<Self, String> {
+        let (_, url) = crate::tls::Tls::take_from(settings.url.expose_secret())
+            .map_err(|error| format!("caching.url: {error}"))?;
+        let parsed = tokio_postgres::Config::from_str(&url)
+            .map_err(|error| format!("caching.url: {error}"))?;
+        let database = parsed.get_dbname().ok_or("caching.url names no database")?.to_owned();
+        let (tasks, requests) = unbounded_channel();
+        let engine =
+            Arc::new(Engine::new(settings.clone(), database.into_bytes(), key, tasks.clone()));
+        let end = CancellationToken::new();
+        let reader = match settings.replication {
+            false => None,
+            true => {
+                let name = settings.slot_name.clone().unwrap_or_else(|| slot_name(id));
+                let slot = match settings.slot {
+                    SlotKind::Temporary => Slot::Temporary(name),
+                    SlotKind::Permanent => Slot::Permanent(name),
+                };
+                let mut wanted = ReaderSettings::new(id.as_str(), settings.url.clone(), slot);
+                wanted.lag_time = settings.max_lag();
+                wanted.probe_interval = settings.probe_interval();
+                let sink = CacheSink::new(Arc::clone(&engine), tasks);
+                let reader = Reader::start(wanted, vec![Box::new(sink)], end.clone());
+                Some(reader.map_err(|error| format!("caching: {error}"))?)
+            }
+        };
+        let sql = reader.as_ref().map(Reader::sql);
+        let keeper = Keeper::new(Arc::clone(&engine), sql, settings.url.clone());
+        tokio::spawn(keeper.run(requests, end.clone()));
+        let source = source(settings, origin);
+        Ok(Self { engine, reader, source, _end: end.drop_guard() })
+    }
+
+    /// Whether it was started with these settings for this origin.
+    pub(crate) fn is_same(&self, settings: &CachingSettings, origin: &str) -> bool {
+        self.source == source(settings, origin)
+    }
+
+    pub(crate) const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// How the reader is, if there is one.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.reader.as_ref().map(Reader::status)
+    }
+}
+
+/// A name for a slot: letters in lower case, digits and underscores only.
+fn slot_name(id: &CacheId) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    // Slots have names of 63 bytes at most, and a temporary one gets something behind it.
+    format!("integratedb_{}", id.as_str().chars().map(fit).take(40).collect::<String>())
+}

@@ -1,0 +1,28 @@
+//! What is kept of an origin's answers, and when it may be given again.
+//!
+//! The rules of that are `integratedb_cache`'s, which knows nothing of SQL or sockets. Here they meet the origin:
+//! - `engine` is what a session asks: is there an answer, and what is to be learned to keep one. `identity` says who a
+//!   session is, `description` what a statement depends on; `key` makes hashes of both.
+//! - `sink` takes the origin's committed transactions from `crate::replication`, `keeper` has tables published and looks
+//!   after what nobody else does; `following` starts them all.
+//! - `rules` is what people decide over the automatic, `figures` what they see of it.
+
+mod description;
+mod engine;
+mod figures;
+mod following;
+mod identity;
+mod keeper;
+mod key;
+mod rules;
+mod settings;
+mod sink;
+
+pub(crate) use description::{Plan, Values};
+pub(crate) use engine::{Engine, Fetched, Found, Who};
+pub(crate) use figures::CacheFigures;
+pub(crate) use following::Following;
+pub(crate) use identity::Identity;
+pub use rules::Rule;
+pub(crate) use rules::{Decision, Rules};
+pub use settings::{CachingSettings, Consistency, Mode, SlotKind};

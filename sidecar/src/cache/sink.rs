@@ -1,0 +1,237 @@
+//! The origin's committed transactions, as the store wants to know of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use integratedb_cache::{
+    ColumnId, Lsn, Row, Rows, Snapshot, TableId, Touched, TouchedTable, Value, ValueType, Xid,
+    widen,
+};
+use serde::Deserialize;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::engine::Engine;
+use super::keeper::Task;
+use crate::replication::{
+    Begin, Change, Commit, Connected, LogicalMessage, Old, Relation, Sink, Truncate,
+};
+
+/// What our messages in the log begin with.
+const PREFIX: &[u8] = b"integratedb";
+
+/// Rows of one table in one transaction beyond which it counts as touched as a whole.
+const MOST_ROWS: usize = 1000;
+
+/// What a logical message of the extension says.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    /// What changed the schema.
+    schema: Option<String>,
+    /// A materialized view that was refreshed.
+    refresh: Option<u32>,
+    unpublished: Vec<u32>,
+}
+
+/// The transaction that is coming in.
+struct Open {
+    xid: Xid,
+    tables: HashMap<u32, Table>,
+    schema: bool,
+    everything: bool,
+    unpublished: Vec<TableId>,
+}
+
+/// What it touches of a table.
+struct Table {
+    rows: Rows,
+    /// Columns that entries may depend on: their places in a row, numbers and types.
+    columns: Vec<(usize, ColumnId, ValueType)>,
+}
+
+/// Feeds one engine.
+pub(super) struct CacheSink {
+    engine: Arc<Engine>,
+    tasks: UnboundedSender<Task>,
+    open: Option<Open>,
+    /// A transaction of about now.
+    near: Xid,
+    applied: crate::replication::Lsn,
+    /// Something may have been missed since the last connection.
+    is_lost: bool,
+}
+
+impl CacheSink {
+    pub(super) fn new(engine: Arc<Engine>, tasks: UnboundedSender<Task>) -> Self {
+        let applied = crate::replication::Lsn(0);
+        Self { engine, tasks, open: None, near: Xid(0), applied, is_lost: false }
+    }
+
+    fn table(&mut self, relation: &Relation) -> Option<&mut Table> {
+        let open = self.open.as_mut()?;
+        let engine = &self.engine;
+        Some(open.tables.entry(relation.oid).or_insert_with(|| {
+            let columns = relation.columns.iter().enumerate().filter_map(|(place, column)| {
+                let number = engine.column(relation.oid, &column.name)?;
+                Some((place, ColumnId(number), ValueType::from_oid(column.type_oid)?))
+            });
+            Table { rows: Rows::Some(Vec::new()), columns: columns.collect() }
+        }))
+    }
+
+    fn send(&self, task: Task) {
+        // The keeper ends with the process.
+        let _ = self.tasks.send(task);
+    }
+}
+
+impl Table {
+    /// Takes a row of which not all columns may be known.
+    fn add(&mut self, row: &crate::replication::Row<'_>) {
+        let Rows::Some(rows) = &mut self.rows else { return };
+        // A table that no entry depends on by its rows has no columns here, and one row says it all.
+        if rows.len() >= MOST_ROWS || self.columns.is_empty() {
+            self.rows = Rows::All;
+            return;
+        }
+        let values: Vec<_> = row.iter().collect();
+        let known: Row = self
+            .columns
+            .iter()
+            .filter_map(|(place, column, of)| match values.get(*place)? {
+                crate::replication::Value::Text(text) => {
+                    Some((*column, Value::from_text(*of, text)?))
+                }
+                _ => None,
+            })
+            .collect();
+        rows.push(known);
+    }
+}
+
+impl Sink for CacheSink {
+    fn connected(&mut self, connected: &Connected) {
+        let snapshot: Option<Snapshot> = connected.snapshot.parse().ok();
+        if let Some(snapshot) = &snapshot {
+            self.near = snapshot.xmax;
+        }
+        let anew = connected.slot_is_new || std::mem::take(&mut self.is_lost) || snapshot.is_none();
+        if anew {
+            // What was committed before is not told.
+            self.engine.start_anew("a new replication slot");
+        }
+        self.applied = connected.start;
+        self.engine.connected(Lsn(connected.start.0));
+        self.send(Task::Connected { anew });
+    }
+
+    fn disconnected(&mut self, why: &str) {
+        self.open = None;
+        tracing::debug!(why, "nothing is served until the reader is back");
+        self.engine.store().suspend("the reader has no connection");
+    }
+
+    fn lost(&mut self, why: &str) {
+        self.open = None;
+        self.is_lost = true;
+        tracing::debug!(why, "all entries are dropped");
+        self.engine.start_anew("transactions may have been missed");
+    }
+
+    fn begin(&mut self, begin: &Begin) {
+        let xid = widen(begin.xid, self.near);
+        self.near = self.near.max(xid);
+        self.open = Some(Open {
+            xid,
+            tables: HashMap::new(),
+            schema: false,
+            everything: false,
+            unpublished: Vec::new(),
+        });
+    }
+
+    fn change(&mut self, relation: &Relation, change: &Change<'_>) {
+        let Some(table) = self.table(relation) else { return };
+        let (old, new) = match change {
+            Change::Insert { new } => (None, Some(new)),
+            Change::Update { old, new } => (old.as_ref(), Some(new)),
+            Change::Delete { old } => (Some(old), None),
+        };
+        if let Some(Old::Key(row) | Old::Row(row)) = old {
+            table.add(row);
+        }
+        if let Some(row) = new {
+            table.add(row);
+        }
+    }
+
+    fn truncate(&mut self, relations: &[&Relation], _: Truncate) {
+        for relation in relations {
+            if let Some(table) = self.table(relation) {
+                table.rows = Rows::All;
+            }
+        }
+    }
+
+    fn message(&mut self, message: &LogicalMessage<'_>) {
+        if message.prefix != PREFIX || !message.transactional {
+            return;
+        }
+        let Some(open) = &mut self.open else { return };
+        match serde_json::from_slice::<Told>(message.content) {
+            Ok(told) => {
+                open.schema |= told.schema.is_some();
+                open.unpublished.extend(told.unpublished.into_iter().map(TableId));
+                if let Some(view) = told.refresh {
+                    open.tables.insert(view, Table { rows: Rows::All, columns: Vec::new() });
+                }
+            }
+            // Of a later version, perhaps: whatever it means.
+            Err(_) => open.everything = true,
+        }
+    }
+
+    fn commit(&mut self, commit: &Commit) {
+        if let Some(open) = self.open.take() {
+            let tables = open.tables.into_iter();
+            let touched = Touched {
+                xid: open.xid,
+                commit: Lsn(commit.commit_lsn.0),
+                tables: tables
+                    .map(|(table, of)| TouchedTable { table: TableId(table), rows: of.rows })
+                    .collect(),
+                schema: open.schema,
+                everything: open.everything,
+            };
+            self.engine.store().apply(&touched);
+            if !open.unpublished.is_empty() {
+                self.engine.store().unpublish(&open.unpublished);
+            }
+            if open.schema {
+                self.engine.forget_schema();
+                self.send(Task::SchemaChanged);
+            }
+        }
+        self.position(commit.end_lsn);
+    }
+
+    fn position(&mut self, position: crate::replication::Lsn) {
+        self.applied = position;
+        self.engine.store().advance(Lsn(position.0));
+    }
+
+    fn fresh(&mut self, as_of: Instant) {
+        self.engine.store().fresh(as_of);
+    }
+
+    fn roles_changed(&mut self) {
+        // No commit tells of it, so it is as of now.
+        self.engine.forget_schema();
+        self.engine.store().purge_all();
+    }
+
+    fn confirmable(&self) -> crate::replication::Lsn {
+        self.applied
+    }
+}

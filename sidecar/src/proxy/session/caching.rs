@@ -1,0 +1,352 @@
+//! What a session needs to be answered from what is kept: who it is, what it has seen and written, and what it is
+//! about to learn.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use integratedb_cache::{FenceId, FillTicket, Follower, Leader, Lsn, Reached, Scope, Snapshot};
+use integratedb_template::Outline;
+use integratedb_wire::bind_names;
+
+use crate::cache::{Engine, Identity, Plan, Values, Who};
+use crate::proxy::observe::Seen;
+use crate::proxy::statements::Statement;
+
+/// A session's part of the cache.
+pub(super) struct Caching {
+    pub(super) engine: Arc<Engine>,
+    /// By what the session's identity may be known from others like it; `None` once it has set something.
+    pub(super) who: Option<Who>,
+    /// What it is, and how often such knowledge had been declared void when it was learned.
+    identity: Option<(Identity, u64)>,
+    /// How often what is known of the identity has become void in this session.
+    pub(super) generation: u32,
+    /// The position up to which it may have seen commits; `None` while that is not known.
+    pub(super) seen: Option<Lsn>,
+    /// Counts what was sent to the origin, so that a position is only believed when nothing was sent since.
+    pub(super) contacts: u64,
+    /// A BEGIN that the client believes done and the origin does not know of.
+    pub(super) block: Option<Box<[u8]>>,
+    /// What the client has prepared and the origin does not know of.
+    unsent: Vec<KeptBack>,
+    /// The unit that was sent last, while it is answered.
+    pub(super) underway: Option<Box<Underway>>,
+    /// The one before, whose answer is kept once the position after it is known.
+    pub(super) answered: Option<Box<Underway>>,
+    /// Bytes of it that were not passed on yet.
+    pub(super) unit_left: usize,
+    /// Whether its end is followed by the question for the position.
+    pub(super) asks_position: bool,
+    /// Such a question is under way.
+    pub(super) is_position_asked: bool,
+    /// Others wait for what this session fetches next.
+    pub(super) leads: Option<Leader>,
+    /// What the open transaction, or what is under way, may write.
+    pub(super) written: Vec<Scope>,
+    /// What was written and acknowledged, and is not known to have arrived here.
+    pub(super) fences: VecDeque<FenceId>,
+    /// What it waits for before it answers.
+    pub(super) pause: Option<Pause>,
+    /// It has waited for this unit.
+    pub(super) has_waited: bool,
+    /// The origin was asked how far it is for this unit.
+    pub(super) is_revalidated: bool,
+}
+
+/// A Parse that was answered and not passed on.
+struct KeptBack {
+    /// The name it gives.
+    name: Box<[u8]>,
+    message: Box<[u8]>,
+}
+
+/// A unit under way.
+pub(super) struct Underway {
+    pub(super) seen: Option<Arc<Seen>>,
+    /// `None` where nothing is run.
+    pub(super) run: Option<Run>,
+    pub(super) identity: Option<Identity>,
+    pub(super) plan: Option<Arc<Plan>>,
+    /// It is run by itself within a block that the origin does not know of.
+    pub(super) in_block: bool,
+    /// Whether its answer was to be kept.
+    pub(super) keeps: bool,
+    /// What there is of its answer; `None` once it can't be kept.
+    pub(super) fill: Option<Fill>,
+    /// The origin has refused it.
+    pub(super) has_failed: bool,
+    pub(super) started: Instant,
+    /// From then to the end of its answer.
+    pub(super) cost: Duration,
+}
+
+/// What was run.
+pub(super) enum Run {
+    /// A text.
+    Simple(Box<[u8]>),
+    /// A statement, with the body of its Bind.
+    Bound { statement: Arc<Statement>, bind: Box<[u8]> },
+}
+
+/// An answer that is being kept.
+pub(super) struct Fill {
+    pub(super) ticket: FillTicket,
+    /// Others wait for the same.
+    pub(super) leader: Option<Leader>,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) description: Vec<u8>,
+    pub(super) rows: Vec<u8>,
+    rest: Rest,
+}
+
+/// Where the rest of a message goes that has begun.
+#[derive(Clone, Copy, Default)]
+enum Rest {
+    #[default]
+    Nowhere,
+    Description,
+    Rows,
+}
+
+impl Fill {
+    pub(super) fn new(ticket: FillTicket, leader: Option<Leader>) -> Self {
+        Self {
+            ticket,
+            leader,
+            snapshot: None,
+            description: Vec::new(),
+            rows: Vec::new(),
+            rest: Rest::Nowhere,
+        }
+    }
+}
+
+/// What a session waits for.
+pub(super) struct Pause {
+    pub(super) what: Awaited,
+    pub(super) deadline: Pin<Box<tokio::time::Sleep>>,
+}
+
+pub(super) enum Awaited {
+    /// The reader, to get here.
+    Position(Reached),
+    /// Another session, to have the answer.
+    Answer(Follower),
+}
+
+impl Caching {
+    pub(super) fn new(engine: Arc<Engine>, who: Who) -> Self {
+        Self {
+            engine,
+            who: Some(who),
+            identity: None,
+            generation: 0,
+            // It has seen nothing yet.
+            seen: Some(Lsn(0)),
+            contacts: 0,
+            block: None,
+            unsent: Vec::new(),
+            underway: None,
+            answered: None,
+            unit_left: 0,
+            asks_position: false,
+            is_position_asked: false,
+            leads: None,
+            written: Vec::new(),
+            fences: VecDeque::new(),
+            pause: None,
+            has_waited: false,
+            is_revalidated: false,
+        }
+    }
+
+    /// What the session is, if that is known.
+    pub(super) fn identity(&mut self) -> Option<Identity> {
+        let epoch = self.engine.epoch();
+        if let Some((identity, at)) = self.identity
+            && at == epoch
+        {
+            return Some(identity);
+        }
+        let identity = self.who.as_ref().and_then(|who| self.engine.identity(who))?;
+        self.identity = Some((identity, epoch));
+        Some(identity)
+    }
+
+    /// Something is sent that may change what the session is.
+    pub(super) fn forget_identity(&mut self) {
+        self.identity = None;
+        self.who = None;
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// The origin has said what the session was when it was asked.
+    pub(super) fn learn_identity(&mut self, generation: u32, epoch: u64, json: &[u8]) {
+        if generation != self.generation {
+            return;
+        }
+        if let Some(identity) = self.engine.learn_identity(self.who.as_ref(), epoch, json) {
+            self.identity = Some((identity, epoch));
+            if let Some(underway) = &mut self.underway {
+                underway.identity.get_or_insert(identity);
+            }
+        }
+    }
+
+    /// The origin has said what it makes of the statement under way.
+    pub(super) fn learn_plan(&mut self, json: &[u8]) {
+        let Some(underway) = &mut self.underway else { return };
+        let (Some(seen), Some(run)) = (&underway.seen, &underway.run) else { return };
+        let (text, types) = run.statement();
+        let outline = seen.outline(text);
+        let template = &seen.template;
+        let Some(identity) = underway.identity else { return };
+        let plan = self.engine.learn_plan(template, outline, types, &identity, json);
+        let Some(plan) = plan else { return };
+        if plan.writes() {
+            self.written.extend(plan.scopes(run.values(outline).as_ref()));
+        }
+        let changes_session = plan.description.changes_session;
+        underway.plan = Some(plan);
+        if changes_session {
+            self.forget_identity();
+        }
+    }
+
+    /// Something is sent to the origin.
+    pub(super) const fn contact(&mut self) {
+        self.contacts += 1;
+        self.seen = None;
+    }
+
+    /// The origin has told a position after this many contacts.
+    pub(super) fn learn_position(&mut self, contacts: u64, position: Lsn) {
+        if contacts == self.contacts {
+            self.seen = Some(position);
+        }
+        for fence in self.fences.drain(..) {
+            self.engine.settle(fence, position);
+        }
+    }
+
+    /// A Parse was answered that the origin does not know of.
+    pub(super) fn keep_back(&mut self, name: &[u8], message: &[u8]) {
+        self.drop_kept_back(name);
+        self.unsent.push(KeptBack { name: name.into(), message: message.into() });
+    }
+
+    /// Whether a Parse with this name is kept back.
+    pub(super) fn has_kept_back(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// The origin learns of the statement with this name by other ways.
+    pub(super) fn drop_kept_back(&mut self, name: &[u8]) {
+        self.unsent.retain(|known| *known.name != *name);
+    }
+
+    /// The messages that were kept back.
+    pub(super) fn take_kept_back(&mut self) -> impl Iterator<Item = Box<[u8]>> + use<> {
+        std::mem::take(&mut self.unsent).into_iter().map(|kept| kept.message)
+    }
+
+    /// Ready when there is nothing to wait for any more.
+    pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(pause) = &mut self.pause else { return Poll::Ready(()) };
+        let is_over = pause.deadline.as_mut().poll(cx).is_ready()
+            || match &mut pause.what {
+                Awaited::Position(reached) => reached.poll(cx).is_ready(),
+                Awaited::Answer(follower) => follower.poll(cx).is_ready(),
+            };
+        if !is_over {
+            return Poll::Pending;
+        }
+        self.pause = None;
+        Poll::Ready(())
+    }
+}
+
+impl Run {
+    /// The text and the types of its parameters.
+    pub(super) fn statement(&self) -> (&[u8], &[u8]) {
+        match self {
+            Self::Simple(text) => (text, &[]),
+            Self::Bound { statement, .. } => (&statement.text, &statement.types),
+        }
+    }
+
+    /// What identifies the answer besides the session: the statement's hash where it is prepared, and the parameters.
+    pub(super) fn parts(&self) -> (Option<u128>, &[u8]) {
+        match self {
+            Self::Simple(_) => (None, &[]),
+            Self::Bound { statement, bind } => {
+                let taken = bind_names(bind).map_or(0, |(_, _, taken)| taken);
+                (Some(statement.hash), &bind[taken..])
+            }
+        }
+    }
+
+    pub(super) fn values<'a>(&'a self, outline: &'a Outline) -> Option<Values<'a>> {
+        match self {
+            Self::Simple(text) => Some(Values::Text { text, outline }),
+            Self::Bound { statement, bind } => Values::bound(&statement.text, outline, bind),
+        }
+    }
+}
+
+impl Underway {
+    /// Of what only prepares.
+    pub(super) fn preparation(started: Instant) -> Self {
+        Self {
+            seen: None,
+            run: None,
+            identity: None,
+            plan: None,
+            in_block: true,
+            keeps: false,
+            fill: None,
+            has_failed: false,
+            started,
+            cost: Duration::ZERO,
+        }
+    }
+
+    /// Takes a part of the answer, which begins with a message of this type; what follows of that message comes by
+    /// [`Self::collect_rest`]. What is longer than `most` bytes is not kept.
+    pub(super) fn collect(&mut self, most: usize, kind: u8, bytes: &[u8]) {
+        use integratedb_wire::tag::backend as tag;
+        let Some(fill) = &mut self.fill else { return };
+        fill.rest = match kind {
+            tag::ROW_DESCRIPTION => Rest::Description,
+            tag::DATA_ROW | tag::COMMAND_COMPLETE => Rest::Rows,
+            // They say nothing about the answer.
+            tag::PARSE_COMPLETE
+            | tag::BIND_COMPLETE
+            | tag::CLOSE_COMPLETE
+            | tag::READY
+            | tag::NOTIFICATION => Rest::Nowhere,
+            _ => {
+                self.fill = None;
+                return;
+            }
+        };
+        self.collect_rest(most, bytes);
+    }
+
+    /// Takes more of the message that began last.
+    pub(super) fn collect_rest(&mut self, most: usize, bytes: &[u8]) {
+        let Some(fill) = &mut self.fill else { return };
+        match fill.rest {
+            Rest::Nowhere => return,
+            Rest::Description => fill.description.extend_from_slice(bytes),
+            Rest::Rows => fill.rows.extend_from_slice(bytes),
+        }
+        if fill.description.len() + fill.rows.len() > most {
+            self.fill = None;
+        }
+    }
+}

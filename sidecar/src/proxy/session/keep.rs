@@ -1,0 +1,247 @@
+//! Answering from what is kept.
+//!
+//! Only whole units are looked at, and only while nothing is owed: an answer from here must not come before an earlier
+//! one from the origin.
+
+use std::sync::Arc;
+
+use integratedb_template::Class;
+use integratedb_wire::{TransactionStatus, write};
+
+use super::Session;
+use super::caching::{Awaited, Caching, Pause};
+use super::up::LOOKED_INTO;
+use crate::cache::Found;
+use crate::proxy::observe::{Control, Seen};
+use crate::proxy::statements::{Statement, reading};
+use crate::proxy::unit::{self, Extended, Unit};
+
+/// Whether the unit at the start of what a client said is done with.
+pub(super) enum Kept {
+    /// The client has its answer; the unit has so many bytes.
+    Answered(usize),
+    /// It is to be tried again when the session's pause is over.
+    Waits,
+    /// It may be answered once the origin has said how far it is.
+    Asks,
+    /// It has to go to the origin.
+    No,
+}
+
+/// What a unit runs.
+pub(super) struct Subject {
+    pub(super) seen: Arc<Seen>,
+    /// Of the extended protocol.
+    pub(super) statement: Option<Arc<Statement>>,
+}
+
+impl Subject {
+    pub(super) fn text<'a>(&'a self, unit: &Unit<'a>) -> &'a [u8] {
+        match (unit, &self.statement) {
+            (_, Some(statement)) => &statement.text,
+            (Unit::Simple { text, .. }, None) => text,
+            (Unit::Extended(_) | Unit::Preparation { .. }, None) => b"",
+        }
+    }
+
+    pub(super) fn types(&self) -> &[u8] {
+        self.statement.as_ref().map_or(&[], |statement| &statement.types)
+    }
+
+    pub(super) fn hash(&self) -> u128 {
+        self.statement.as_ref().map_or(self.seen.hash, |statement| statement.hash)
+    }
+}
+
+impl Session {
+    /// Answers the unit at the start of `bytes`, if that needs no origin.
+    pub(super) fn answer_kept(&mut self, bytes: &[u8]) -> Kept {
+        let Some(mut caching) = self.caching.take() else { return Kept::No };
+        let kept = self.answer_unit(&mut caching, bytes);
+        self.caching = Some(caching);
+        kept
+    }
+
+    fn answer_unit(&mut self, caching: &mut Caching, bytes: &[u8]) -> Kept {
+        if !self.flow.is_empty()
+            || self.status != TransactionStatus::Idle
+            || caching.unit_left > 0
+            || self.terminated
+        {
+            return Kept::No;
+        }
+        let Some(unit) = unit::read(bytes) else { return Kept::No };
+        let Some(subject) = self.subject(&unit) else { return Kept::No };
+        if subject.seen.control != Control::None {
+            return match self.control(caching, &unit, &subject) {
+                true => Kept::Answered(unit.length()),
+                false => Kept::No,
+            };
+        }
+        if subject.seen.class != Class::Dql {
+            return Kept::No;
+        }
+        let Some(identity) = caching.identity() else { return Kept::No };
+        let (wants_description, parameters) = match &unit {
+            Unit::Simple { .. } | Unit::Preparation { .. } => (true, &[][..]),
+            Unit::Extended(extended) => (extended.describes, extended.parameters),
+        };
+        let key = caching.engine.key(&subject.seen, subject.hash(), &identity, parameters);
+        match caching.engine.lookup(key, caching.seen.as_mut(), self.active) {
+            Found::Hit(_) if caching.engine.revalidates() && !caching.is_revalidated => Kept::Asks,
+            Found::Hit(entry) if !wants_description || !entry.answer.description().is_empty() => {
+                (caching.has_waited, caching.is_revalidated) = (false, false);
+                self.open_answer(&unit);
+                let answer =
+                    if wants_description { entry.answer.all() } else { entry.answer.rows() };
+                self.output.tail().extend_from_slice(answer);
+                self.close_answer(caching, &unit);
+                caching.engine.note_hit(&entry);
+                self.name_statement(caching, &unit, subject);
+                Kept::Answered(unit.length())
+            }
+            Found::Behind if !caching.has_waited => {
+                caching.has_waited = true;
+                let reached = caching.engine.reached(caching.seen.unwrap_or_default());
+                self.pause(caching, Awaited::Position(reached))
+            }
+            _ => Kept::No,
+        }
+    }
+
+    pub(super) fn pause(&self, caching: &mut Caching, what: Awaited) -> Kept {
+        let patience = match &what {
+            Awaited::Position(_) => caching.engine.settings().wait(),
+            Awaited::Answer(_) => caching.engine.settings().flight(),
+        };
+        let deadline = Box::pin(tokio::time::sleep(patience));
+        caching.pause = Some(Pause { what, deadline });
+        Kept::Waits
+    }
+
+    /// Whether the session waits for something that is not its client.
+    pub(super) fn is_paused(&self) -> bool {
+        self.caching.as_ref().is_some_and(|caching| caching.pause.is_some())
+    }
+
+    /// BEGIN, COMMIT and ROLLBACK of a block that the origin need not know of.
+    fn control(&mut self, caching: &mut Caching, unit: &Unit<'_>, subject: &Subject) -> bool {
+        let tag = match (subject.seen.control, caching.block.is_some()) {
+            (Control::Begin, false) => {
+                // Only what reads a new snapshot for each statement may be answered from several.
+                let may_wait = caching.identity().is_some_and(|identity| {
+                    identity.is_usable && identity.reads_committed && caching.engine.serves()
+                });
+                if !may_wait {
+                    return false;
+                }
+                caching.block = Some(subject.text(unit).into());
+                "BEGIN"
+            }
+            (Control::Commit, true) => {
+                caching.block = None;
+                "COMMIT"
+            }
+            (Control::Rollback, true) => {
+                caching.block = None;
+                "ROLLBACK"
+            }
+            _ => return false,
+        };
+        self.open_answer(unit);
+        let output = self.output.tail();
+        if matches!(unit, Unit::Extended(Extended { describes: true, .. })) {
+            write::backend::no_data(output);
+        }
+        write::backend::command_complete(output, tag).expect("a short text");
+        self.close_answer(caching, unit);
+        subject.seen.template.figures.note(self.active.elapsed(), 0, false);
+        // A text without constants is the same for all.
+        let subject =
+            Subject { seen: Arc::clone(&subject.seen), statement: subject.statement.clone() };
+        self.name_statement(caching, unit, subject);
+        true
+    }
+
+    /// What comes before the answer proper.
+    fn open_answer(&mut self, unit: &Unit<'_>) {
+        if let Unit::Extended(extended) = unit {
+            let output = self.output.tail();
+            if extended.parse.is_some() {
+                write::backend::parse_complete(output);
+            }
+            write::backend::bind_complete(output);
+        }
+    }
+
+    /// What comes after it.
+    fn close_answer(&mut self, caching: &Caching, unit: &Unit<'_>) {
+        let output = self.output.tail();
+        if matches!(unit, Unit::Extended(Extended { closes: true, .. })) {
+            write::backend::close_complete(output);
+        }
+        let status = match caching.block {
+            Some(_) => TransactionStatus::Active,
+            None => TransactionStatus::Idle,
+        };
+        write::backend::ready(output, status);
+    }
+
+    /// What a name of the unit stands for from now on, though the origin does not know it.
+    fn name_statement(&mut self, caching: &mut Caching, unit: &Unit<'_>, subject: Subject) {
+        match unit {
+            Unit::Extended(Extended { parse: Some(parse), .. }) => {
+                let Some(statement) = subject.statement else { return };
+                if self.shares() {
+                    self.names.set(parse.name, Some(statement));
+                } else {
+                    self.label(parse.name, subject.seen, Some(statement));
+                    caching.keep_back(parse.name, parse.message);
+                }
+            }
+            Unit::Extended(_) | Unit::Preparation { .. } => {}
+            // A Query takes the statement without a name away.
+            Unit::Simple { .. } if self.shares() => drop(self.names.set(b"", None)),
+            Unit::Simple { .. } => drop(self.labels.remove(&b""[..])),
+        }
+    }
+
+    /// What a unit runs; `None` for what can't be looked into or is not known.
+    pub(super) fn subject(&self, unit: &Unit<'_>) -> Option<Subject> {
+        match unit {
+            Unit::Simple { text, .. } => {
+                let seen = self.look_at(text)?;
+                Some(Subject { seen, statement: None })
+            }
+            Unit::Extended(Extended { parse: Some(parse), .. }) => {
+                if !parse.name.is_empty() && self.statement(parse.name).is_some() {
+                    return None;
+                }
+                let seen = self.look_at(parse.text)?;
+                let statement = self.intern(parse.text, parse.types, &seen);
+                Some(Subject { seen, statement: Some(statement) })
+            }
+            Unit::Preparation { .. } => None,
+            Unit::Extended(extended) => {
+                let statement = self.statement(extended.statement)?;
+                Some(Subject { seen: Arc::clone(&statement.seen), statement: Some(statement) })
+            }
+        }
+    }
+
+    /// What a text is, of those that can be looked into to their end.
+    fn look_at(&self, text: &[u8]) -> Option<Arc<Seen>> {
+        (self.reads_text && text.len() <= LOOKED_INTO).then(|| self.cache.queries().see(text))
+    }
+
+    pub(super) fn intern(&self, text: &[u8], types: &[u8], seen: &Arc<Seen>) -> Arc<Statement> {
+        self.cache.statements().intern(text, types, &reading(&self.params), seen)
+    }
+
+    fn statement(&self, name: &[u8]) -> Option<Arc<Statement>> {
+        match self.shares() {
+            true => self.names.get(name).cloned(),
+            false => self.labels.get(name).and_then(|label| label.statement.clone()),
+        }
+    }
+}
