@@ -37,7 +37,7 @@ unit: ## the tests that need no Postgres
 lint: ## format, clippy, licences and sources of dependencies, links in docs
 	@scripts/setup.sh lint
 	cargo fmt --all --check
-	cargo clippy --quiet --all-targets $(PACKAGES) -- -D warnings
+	cargo clippy --quiet --all-targets $(PACKAGES) -p integratedb-responder -- -D warnings
 	. .run/env && PGRX_HOME=$(CURDIR)/.tools/pgrx CARGO_TARGET_DIR=$(CURDIR)/target/pgrx \
 	    cargo clippy --quiet --release -p integratedb-ext --no-default-features --features pg$$PG_MAJOR -- -D warnings
 	cargo deny --log-level error check bans licenses sources

@@ -6,6 +6,7 @@
 #   scripts/setup.sh drivers      also the database clients that the driver tests run
 #   scripts/setup.sh fuzz         also what fuzzing needs
 #   scripts/setup.sh bench-proxy  also what the proxy is measured beside
+#   scripts/setup.sh bench-cache  also what the cache is measured beside
 #
 # PG_MAJOR chooses among several installed PostgreSQL versions (14 to 18).
 . "$(dirname "$0")/lib.sh"
@@ -150,22 +151,28 @@ make_drivers() {
     printf '%s\n' "$stamp" >"$DRIVERS/stamp"
 }
 
-# --- what the proxy is measured beside ---
+# --- what the benchmarks measure beside ---
 
-# Debian starts PgBouncer when it installs it, and again with the machine. What we bring is not to stay running;
+# Debian starts a service when it installs it, and again with the machine. What we bring is not to stay running;
 # one that was there before is somebody's own and left alone.
-make_bouncer() {
+bring_service() { # PACKAGE PROGRAM; the service has the package's name
     local sudo=
-    # Debian has it where only root looks for programs.
-    if command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; then return; fi
-    need_packages pgbouncer
+    # Debian has most of them where only root looks for programs.
+    if command -v "$2" >/dev/null || [ -x "/usr/sbin/$2" ]; then return; fi
+    need_packages "$1"
     [ "$(id -u)" = 0 ] || sudo=sudo
     if [ -d /run/systemd/system ]; then
-        $sudo systemctl --quiet disable --now pgbouncer || die "please stop the service pgbouncer"
+        $sudo systemctl --quiet disable --now "$1" || die "please stop the service $1"
     else
-        $sudo service pgbouncer stop >/dev/null 2>&1 || true
-        $sudo update-rc.d pgbouncer disable >/dev/null 2>&1 || true
+        $sudo service "$1" stop >/dev/null 2>&1 || true
+        $sudo update-rc.d "$1" disable >/dev/null 2>&1 || true
     fi
+}
+
+bring_cache_peers() {
+    bring_service pgpool2 pgpool
+    bring_service redis-server redis-server
+    command -v redis-benchmark >/dev/null || need_packages redis-tools
 }
 
 # A new time on the same text would have the extension's bindings built again; and somebody may be reading.
@@ -181,7 +188,7 @@ build_tool() {
 }
 
 command -v cargo >/dev/null || die "a Rust toolchain is needed: cargo is not on the PATH"
-case ${1:-} in '' | lint | drivers | fuzz | bench-proxy) ;; *) die "there is no set-up for $1" ;; esac
+case ${1:-} in '' | lint | drivers | fuzz | bench-proxy | bench-cache) ;; *) die "there is no set-up for $1" ;; esac
 choose_postgres
 # shellcheck disable=SC2046 # one word a package
 need_packages $(missing_packages
@@ -196,7 +203,8 @@ make_prefix
 make_tools "${1:-}"
 case ${1:-} in
     drivers) make_drivers ;;
-    bench-proxy) make_bouncer ;;
+    bench-proxy) bring_service pgbouncer pgbouncer ;;
+    bench-cache) bring_cache_peers ;;
 esac
 mkdir -p "$RUN/clusters"
 if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$RUN/clusters"; fi
