@@ -12,6 +12,7 @@ export PATH=$PATH:/usr/sbin
 "$ROOT/scripts/setup.sh" bench-proxy
 . "$ROOT/.run/env"
 . "$ROOT/scripts/cluster.sh"
+. "$ROOT/bench/shared/targets.sh"
 unset ${!INTEGRATEDB_@}
 
 if [ -n "${QUICK:-}" ]; then ROUNDS=${ROUNDS:-1} SECONDS_EACH=${SECONDS_EACH:-1} IDLE=${IDLE:-1000}; fi
@@ -65,8 +66,6 @@ autovacuum = off
 CONF
 
 PASSWORD=bench
-export PGCONNECT_TIMEOUT=5
-psql_at() { "$PG_BIN/psql" --no-psqlrc -qXAt -v ON_ERROR_STOP=1 "$@"; }
 url() { # PORT DATABASE [CACHE]
     printf 'postgres://bench:%s@127.0.0.1:%s/%s?sslmode=disable%s' "$PASSWORD" "$1" "$2" "${3:+&application_name=$3}"
 }
@@ -75,19 +74,6 @@ say "pgbench's tables, scale 10"
 psql_at -U postgres postgres -c "CREATE ROLE bench LOGIN PASSWORD '$PASSWORD'" \
     -c "CREATE DATABASE bench OWNER bench" -c "CREATE EXTENSION integratedb"
 "$PG_BIN/pgbench" -i -q -s 10 "$(url "$PGPORT" bench)" >/dev/null 2>&1
-
-answers() { psql_at -c 'SELECT 1' "$1" >/dev/null 2>&1; }
-# Whether it answers at all URLs before the deadline, while it lives.
-comes_up() { # PID URL…
-    local pid=$1 end=$((SECONDS + 20)) one
-    shift
-    for one; do
-        until answers "$one"; do
-            [ -d "/proc/$pid" ] && [ "$SECONDS" -lt "$end" ] || return 1
-            sleep 0.05
-        done
-    done
-}
 
 start_bouncer() {
     local try port
