@@ -26,7 +26,7 @@ def measure(options, targets):
         print(f"round {number + 1}", flush=True)
         for size, target in load.turns(list(sizes.items()), number):
             before = api.hits(target.name, POINT)
-            sample = queries.run(options, target, "prepared", CLIENTS, "point", size)
+            sample = queries.run(options, target, "prepared", CLIENTS, ["point"], size)
             if not queries.enough(hits := api.hits(target.name, POINT) - before, sample.queries):
                 api.complain(target.name, POINT, f"only {hits} of {sample.queries} queries were hits")
             samples[size].append(sample.tps)

@@ -57,7 +57,7 @@ def run(options, target, level, reads, writes, seconds):
     sql = queries.SQL
     what = ["-f", f"{sql}/read_{level}.sql@{reads}", "-f", f"{sql}/write_{level}.sql@{writes}", "-T", str(seconds)]
     sample = load.pgbench(f"{options.bin}/pgbench", target, "prepared", CLIENTS, what, seconds + 60)
-    return sample, sample.by_script[0]
+    return sample, sample.by_script[0].count
 
 
 def hits(api, target, level):

@@ -13,24 +13,25 @@ READS = {"point": "select abalance from pgbench_accounts", "aggregate": "select 
 CLIENTS_TO_WARM = 8
 
 
-def run(options, target, mode, clients, script, keys=1000, seconds=None):
-    """A sample of `script` alone."""
-    seconds = options.seconds if seconds is None else seconds
-    what = ["-f", str(SQL / f"{script}.sql"), "-D", f"keys={keys}", "-T", str(seconds)]
-    return load.pgbench(f"{options.bin}/pgbench", target, mode, clients, what, seconds + 60)
+def run(options, target, mode, clients, scripts, keys=1000):
+    """A sample of `scripts`, one as often as the other."""
+    return pgbench(options, target, mode, clients, scripts, ["-D", f"keys={keys}", "-T", str(options.seconds)])
 
 
 def run_once(options, target, mode, script):
     """Often enough that who is to keep the answer has it."""
-    what = ["-f", str(SQL / f"{script}.sql"), "-D", "keys=1000", "-t", "3"]
-    load.pgbench(f"{options.bin}/pgbench", target, mode, 1, what, 60)
+    pgbench(options, target, mode, 1, [script], ["-D", "keys=1000", "-t", "3"])
+
+
+def pgbench(options, target, mode, clients, scripts, what):
+    files = [word for script in scripts for word in ("-f", str(SQL / f"{script}.sql"))]
+    return load.pgbench(f"{options.bin}/pgbench", target, mode, clients, [*files, *what], 1800)
 
 
 def walk(options, target, mode, keys):
     """Asks for each key once; gives a sample."""
-    what = ["-f", str(SQL / "walk.sql"), "-D", "turn=-1", "-D", f"clients={CLIENTS_TO_WARM}",
-            "-t", str(keys // CLIENTS_TO_WARM)]
-    return load.pgbench(f"{options.bin}/pgbench", target, mode, CLIENTS_TO_WARM, what, 1800)
+    what = ["-D", "turn=-1", "-D", f"clients={CLIENTS_TO_WARM}", "-t", str(keys // CLIENTS_TO_WARM)]
+    return pgbench(options, target, mode, CLIENTS_TO_WARM, ["walk"], what)
 
 
 def enough(hits, queries):

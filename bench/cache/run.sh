@@ -4,7 +4,7 @@
 # origin is seen, beside pg_recvlogical; and what reads and writes together gain. Everything takes turns within one run,
 # and a ratio is of two measurements of the same round.
 #
-#   ROUNDS=5 SECONDS_EACH=3                      how much; QUICK=1 for under a minute
+#   ROUNDS=7 SECONDS_EACH=2                      how much; QUICK=1 for under a minute
 #   TARGETS="direct responder pgpool redis"      only these, and no results file; of these and cache
 #   PHASES="hits"                                only these, and no results file; of hits, growth, invalidation, mixed
 . "$(dirname "$0")/../../scripts/lib.sh"
@@ -19,7 +19,7 @@ unset ${!INTEGRATEDB_@}
 if [ -n "${QUICK:-}" ]; then
     ROUNDS=${ROUNDS:-1} SECONDS_EACH=${SECONDS_EACH:-1} COMMITS=${COMMITS:-200} SIZES=${SIZES:-1000 10000}
 fi
-ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-3} COMMITS=${COMMITS:-500} SIZES=${SIZES:-1000 10000 100000 1000000}
+ROUNDS=${ROUNDS:-7} SECONDS_EACH=${SECONDS_EACH:-2} COMMITS=${COMMITS:-500} SIZES=${SIZES:-1000 10000 100000 1000000}
 OUT=$ROOT/bench/results/cache.json
 if [ -n "${TARGETS:-}${PHASES:-}" ]; then OUT=; fi
 TARGETS=${TARGETS:-direct cache responder pgpool redis}

@@ -12,7 +12,12 @@ Target = collections.namedtuple("Target", "name pid url")
 
 Sample = collections.namedtuple("Sample", "tps cpu queries by_script", defaults=((),))
 """Transactions per second without the time to connect, microseconds of CPU that each cost in between, how many there
-were, and, with more than one script, how many of each."""
+were, and, with more than one script, a `Script` of each."""
+
+Script = collections.namedtuple("Script", "count milliseconds")
+"""How many transactions, and what one took on average."""
+
+SCRIPT = re.compile(r"^ - ([0-9]+) transactions \(.*?^ - latency average = ([0-9.]+) ms", re.MULTILINE | re.DOTALL)
 
 
 def read_targets(path):
@@ -40,7 +45,7 @@ def pgbench(program, target, mode, clients, what, timeout):
     failed = re.search(r"failed transactions: ([0-9]+)", done.stdout)
     if queries == 0 or (failed and failed[1] != "0"):
         sys.exit(f"pgbench at {target.name}, {mode}, {clients} clients: {done.stdout}")
-    by_script = tuple(int(count) for count in re.findall(r"^ - ([0-9]+) transactions \(", done.stdout, re.MULTILINE))
+    by_script = tuple(Script(int(count), float(took)) for count, took in SCRIPT.findall(done.stdout))
     return Sample(tps, (after - before) / queries * 1e6, queries, by_script)
 
 
