@@ -16,7 +16,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::dependency::Digester;
 use crate::fence::Fences;
@@ -48,8 +48,9 @@ pub enum Lookup<L> {
     Miss,
     /// A write may have touched what it depends on, and is not applied yet.
     Fenced,
-    /// The session has seen more than is applied. [`Store::reached`] waits for it.
-    Behind,
+    /// The session has seen more than is applied. [`Store::reached`] waits for it; or the origin is asked, which took
+    /// so long the last time.
+    Behind(Duration),
     /// Replication is not up to date, for this reason.
     Off(&'static str),
 }
@@ -118,8 +119,9 @@ impl<L: Send + Sync> Store<L> {
                 return Lookup::Off(why);
             }
             if *reader.seen > applied && !self.settings.faults.ignore_seen {
+                let cost = entry.cost;
                 shard.counts.behind += 1;
-                return Lookup::Behind;
+                return Lookup::Behind(cost);
             }
         }
         if fences.block(&entry.pins, entry.seen_by_replication) {

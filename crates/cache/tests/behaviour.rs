@@ -89,7 +89,7 @@ fn a_hit_gives_the_bytes_and_raises_what_the_session_has_seen() {
     assert_eq!((entry.answer.description(), entry.answer.rows()), (&b"T"[..], &b"DC"[..]));
     assert_eq!((entry.answer.all(), *entry.label, seen), (&b"TDC"[..], "template", Lsn(77)));
     let again = cache.store.lookup(KEY, Reader { seen: &mut seen, now: cache.now });
-    assert!(matches!(again, Lookup::Behind));
+    assert!(matches!(again, Lookup::Behind(_)));
     cache.store.advance(Lsn(77));
     let again = cache.store.lookup(KEY, Reader { seen: &mut seen, now: cache.now });
     assert!(matches!(again, Lookup::Hit(_)));

@@ -12,6 +12,7 @@ use integratedb_cache::{
 use integratedb_template::Outline;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::awaited::Awaited;
 use super::description::{Plan, Table};
 use super::identity::Identity;
 use super::keeper::Task;
@@ -55,8 +56,10 @@ impl Who {
 pub(crate) enum Found {
     /// Its answer.
     Hit(Arc<Entry<Label>>),
-    /// The session has seen more than is applied.
-    Behind,
+    /// The session has seen more than is applied. The origin took so long for the answer.
+    Behind(Duration),
+    /// What the session has seen is not known, so it may have nothing now.
+    Unplaced,
     /// Nothing that it may have.
     Nothing,
 }
@@ -102,6 +105,7 @@ pub(crate) struct Engine {
     columns: Mutex<HashMap<(u32, String), i16>>,
     rules: RwLock<Arc<Rules>>,
     tasks: UnboundedSender<Task>,
+    awaited: Awaited,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,6 +139,7 @@ impl Engine {
             columns: Mutex::default(),
             rules: RwLock::default(),
             tasks,
+            awaited: Awaited::default(),
             settings,
         }
     }
@@ -287,7 +292,12 @@ impl Engine {
 
     /// Whether answers of a statement are kept.
     pub(crate) fn keeps(&self, template: &Template, plan: &Plan) -> bool {
-        self.can_describe() && !matches!(self.decide(template, plan), Decision::No(_))
+        self.can_describe()
+            && !matches!(self.decide(template, plan), Decision::No(_))
+            && {
+                let hits = template.cached.hits.load(Ordering::Relaxed);
+                template.cached.is_worth_keeping(template.figures.mean(hits))
+            }
     }
 
     /// The extension's functions, once they are known.
@@ -318,6 +328,7 @@ impl Engine {
     pub(super) fn start_anew(&self, why: &'static str) {
         self.forget_schema();
         self.store.flush(why);
+        self.awaited.forget();
     }
 
     /// The reader has a connection, and delivers what commits from here on.
@@ -343,15 +354,17 @@ impl Engine {
 
     /// The answer with this key for a session that has seen this position.
     pub(crate) fn lookup(&self, key: Key, seen: Option<&mut Lsn>, now: Instant) -> Found {
-        let mut anything = Lsn(0);
+        let (mut nothing, mut anything) = (Lsn(0), Lsn(u64::MAX));
+        let is_placed = seen.is_some();
         let seen = match (self.settings.consistency, seen) {
-            (Consistency::Bounded(_), _) => &mut anything,
+            (Consistency::Bounded(_), _) => &mut nothing,
             (_, Some(seen)) => seen,
-            (_, None) => return Found::Nothing,
+            (_, None) => &mut anything,
         };
         match self.store.lookup(key, Reader { seen, now }) {
             Lookup::Hit(entry) => Found::Hit(entry),
-            Lookup::Behind => Found::Behind,
+            Lookup::Behind(cost) if is_placed => Found::Behind(cost),
+            Lookup::Behind(_) => Found::Unplaced,
             _ => Found::Nothing,
         }
     }
@@ -370,7 +383,7 @@ impl Engine {
 
     /// Counts an answer that is fetched to be kept.
     pub(crate) fn note_miss(&self, template: &Template) {
-        template.cached.misses.fetch_add(1, Ordering::Relaxed);
+        template.cached.miss();
     }
 
     /// Goes first in fetching an answer, or waits for who does.
@@ -431,9 +444,23 @@ impl Engine {
 
     /// Ready once this position is applied. The reader asks for it, should it not come by itself.
     pub(crate) fn reached(&self, position: Lsn) -> Reached {
-        // The keeper ends with the process.
-        let _ = self.tasks.send(Task::Awaited(position));
+        self.awaited.expect(position);
         self.store.reached(position)
+    }
+
+    /// A wait for a position is over.
+    pub(crate) fn note_wait(&self, took: Duration) {
+        self.awaited.note(took);
+    }
+
+    /// What sessions wait for.
+    pub(super) const fn awaited(&self) -> &Awaited {
+        &self.awaited
+    }
+
+    /// Whether to wait for the reader is expected to take less time than to ask the origin again.
+    pub(crate) fn is_worth_waiting(&self, cost: Duration) -> bool {
+        self.awaited.usually() < cost
     }
 
     /// What is known of sessions is void: roles or settings have changed.

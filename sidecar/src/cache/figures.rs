@@ -13,6 +13,18 @@ use super::description::Plan;
 /// The share of its time that an answer may be expected to be stale at a time to live that is recommended.
 const STALE: f64 = 0.01;
 
+/// How many answers fetched tell whether more are worth it.
+const LATELY: u64 = 1024;
+
+/// One answer in so many has to be given again: about what it costs to keep one, in answers to cheap queries.
+const GIVEN_AGAIN: u64 = 3;
+
+/// What the origin takes for a query beside which the cost of keeping its answer does not show.
+const DEAR: Duration = Duration::from_millis(1);
+
+/// One in so many is kept though it was not worth it of late.
+const ANYWAY: u64 = 16;
+
 /// Times to live that are recommended.
 const TTL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
@@ -25,6 +37,10 @@ pub(crate) struct CacheFigures {
     pub(crate) stored: AtomicU64,
     /// Microseconds that the origin did not work.
     pub(crate) saved_micros: AtomicU64,
+    /// Of late: answers fetched to be kept, and answers given.
+    lately: [AtomicU64; 2],
+    /// Answers that were not fetched to be kept because it was not worth it.
+    passed: AtomicU64,
     /// A rule shares its answers across roles.
     shares_roles: AtomicBool,
     known: Mutex<Known>,
@@ -45,8 +61,29 @@ impl CacheFigures {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// An answer is fetched to be kept.
+    pub(crate) fn miss(&self) {
+        self.misses.fetch_add(1, Relaxed);
+        let [fetched, given] = &self.lately;
+        if fetched.fetch_add(1, Relaxed) >= LATELY {
+            fetched.fetch_sub(LATELY / 2, Relaxed);
+            given.store(given.load(Relaxed) / 2, Relaxed);
+        }
+    }
+
+    /// Whether an answer is worth what it costs to fetch it so that it can be kept: some of those before were given
+    /// again, or the origin takes so long that this cost does not show. Now and then, to see whether it is by now.
+    pub(crate) fn is_worth_keeping(&self, mean_cost: Duration) -> bool {
+        let [fetched, given] = [&self.lately[0], &self.lately[1]].map(|count| count.load(Relaxed));
+        fetched < LATELY / 4
+            || given * GIVEN_AGAIN >= fetched
+            || mean_cost >= DEAR
+            || self.passed.fetch_add(1, Relaxed).is_multiple_of(ANYWAY)
+    }
+
     pub(crate) fn hit(&self, saved: Duration) {
         self.hits.fetch_add(1, Relaxed);
+        self.lately[1].fetch_add(1, Relaxed);
         let micros = u64::try_from(saved.as_micros()).unwrap_or(u64::MAX);
         self.saved_micros.fetch_add(micros, Relaxed);
     }

@@ -20,8 +20,8 @@ const ROUND: Duration = Duration::from_secs(1);
 /// How long a table that could not be published is left alone.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Time between two questions for a position that sessions wait for.
-const NUDGE: Duration = Duration::from_millis(1);
+/// How long a commit may take to arrive before the reader asks for it.
+const BY_ITSELF: Duration = Duration::from_millis(2);
 
 /// What the keeper is asked to do.
 #[derive(Debug)]
@@ -32,8 +32,6 @@ pub(crate) enum Task {
     Connected { anew: bool },
     /// The schema has changed.
     SchemaChanged,
-    /// A session waits for a position that nothing may bring here by itself.
-    Awaited(Lsn),
 }
 
 /// See the module.
@@ -73,6 +71,7 @@ impl Keeper {
     pub(super) async fn run(mut self, mut tasks: UnboundedReceiver<Task>, end: CancellationToken) {
         let mut rounds = tokio::time::interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let engine = Arc::clone(&self.engine);
         loop {
             let work = async {
                 tokio::select! {
@@ -81,6 +80,7 @@ impl Keeper {
                         Some(task) => self.take(task).await,
                         None => std::future::pending().await,
                     },
+                    position = engine.awaited().next() => self.bring(position).await,
                     _ = rounds.tick() => self.look().await,
                 }
             };
@@ -91,6 +91,12 @@ impl Keeper {
                 },
             }
         }
+    }
+
+    /// Sessions wait for a position. A commit brings the reader there by itself; what it is not told of it asks for.
+    async fn bring(&mut self, position: Lsn) -> Result<(), SqlError> {
+        tokio::time::sleep(BY_ITSELF).await;
+        if self.engine.store().applied() < position { self.ask_position().await } else { Ok(()) }
     }
 
     async fn take(&mut self, task: Task) -> Result<(), SqlError> {
@@ -114,12 +120,6 @@ impl Keeper {
                 self.wanted.clear();
                 self.told.clear();
                 self.look_up().await
-            }
-            Task::Awaited(position) if self.engine.store().applied() >= position => Ok(()),
-            Task::Awaited(_) => {
-                self.ask_position().await?;
-                tokio::time::sleep(NUDGE).await;
-                Ok(())
             }
         }
     }

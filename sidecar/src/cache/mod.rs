@@ -7,6 +7,7 @@
 //!   after what nobody else does; `following` starts them all.
 //! - `rules` is what people decide over the automatic, `figures` what they see of it.
 
+mod awaited;
 mod description;
 mod engine;
 mod figures;

@@ -53,6 +53,8 @@ pub(super) struct Caching {
     pub(super) pause: Option<Pause>,
     /// It has waited for this unit.
     pub(super) has_waited: bool,
+    /// There is an answer to this unit that the session can't have now.
+    pub(super) is_kept: bool,
     /// The origin was asked how far it is for this unit.
     pub(super) is_revalidated: bool,
 }
@@ -129,6 +131,7 @@ impl Fill {
 pub(super) struct Pause {
     pub(super) what: Awaited,
     pub(super) deadline: Pin<Box<tokio::time::Sleep>>,
+    pub(super) since: Instant,
 }
 
 pub(super) enum Awaited {
@@ -160,6 +163,7 @@ impl Caching {
             fences: VecDeque::new(),
             pause: None,
             has_waited: false,
+            is_kept: false,
             is_revalidated: false,
         }
     }
@@ -264,6 +268,9 @@ impl Caching {
             };
         if !is_over {
             return Poll::Pending;
+        }
+        if matches!(pause.what, Awaited::Position(_)) {
+            self.engine.note_wait(pause.since.elapsed());
         }
         self.pause = None;
         Poll::Ready(())

@@ -4,6 +4,7 @@
 //! one from the origin.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use integratedb_template::Class;
 use integratedb_wire::{TransactionStatus, write};
@@ -70,6 +71,7 @@ impl Session {
         {
             return Kept::No;
         }
+        caching.is_kept = false;
         let Some(unit) = unit::read(bytes) else { return Kept::No };
         let Some(subject) = self.subject(&unit) else { return Kept::No };
         if subject.seen.control != Control::None {
@@ -100,10 +102,17 @@ impl Session {
                 self.name_statement(caching, &unit, subject);
                 Kept::Answered(unit.length())
             }
-            Found::Behind if !caching.has_waited => {
+            Found::Behind(cost)
+                if !caching.has_waited && caching.engine.is_worth_waiting(cost) =>
+            {
                 caching.has_waited = true;
                 let reached = caching.engine.reached(caching.seen.unwrap_or_default());
                 self.pause(caching, Awaited::Position(reached))
+            }
+            Found::Behind(_) | Found::Unplaced => {
+                // It is still good; only this session can't have it now.
+                caching.is_kept = true;
+                Kept::No
             }
             _ => Kept::No,
         }
@@ -115,7 +124,7 @@ impl Session {
             Awaited::Answer(_) => caching.engine.settings().flight(),
         };
         let deadline = Box::pin(tokio::time::sleep(patience));
-        caching.pause = Some(Pause { what, deadline });
+        caching.pause = Some(Pause { what, deadline, since: Instant::now() });
         Kept::Waits
     }
 

@@ -86,8 +86,10 @@ impl Session {
             true => self.plan(caching, &unit, &subject, is_open),
             false => None,
         };
+        let is_kept = std::mem::take(&mut caching.is_kept);
         let keeps = subject.seen.class == Class::Dql
             && !is_open
+            && !is_kept
             && match &plan {
                 Some(plan) => caching.engine.keeps(&subject.seen.template, plan),
                 // It may turn out to be one to keep; but to run it outside of its block, that has to be known.
