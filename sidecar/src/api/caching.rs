@@ -367,10 +367,7 @@ pub(super) async fn purge(
     let entries = match body {
         PurgeBody::All(true) => engine.store().purge_all(),
         PurgeBody::All(false) => return Err(ApiError::field("all", "has to be true")),
-        PurgeBody::Table(name) => engine.store().purge_where(|label| {
-            let plan = label.template.cached.plan();
-            plan.is_none_or(|plan| plan.reads(&name))
-        }),
+        PurgeBody::Table(name) => engine.purge_table(&name),
         PurgeBody::Template(id) => {
             let id = u64::from_str_radix(&id, 16)
                 .map_err(|_| ApiError::field("template", "is not the id of a template"))?;
@@ -425,7 +422,7 @@ pub(super) async fn explain(
         .await?;
     let text: String = row.get(0);
     let outline = integratedb_template::Outline::of(body.query.as_bytes());
-    let plan = Plan::read(text.as_bytes(), &outline).map_err(ApiError::Internal)?;
+    let plan = Plan::read(text.as_bytes(), &outline, 0).map_err(ApiError::Internal)?;
     let seen = cache.queries().see(body.query.as_bytes());
     let (state, why) = match engine.decide(&seen.template, &plan) {
         Decision::Keep(_) => ("kept", None),

@@ -86,29 +86,43 @@ pub(crate) struct Plan {
     pub(crate) description: Description,
     /// Schema changes that are not visible here may have changed what was described.
     pub(crate) snapshot: Snapshot,
+    /// Stands for the text that was described.
+    pub(crate) text: u128,
 }
 
 /// The values of one run.
-pub(crate) enum Values<'a> {
-    /// Of a text that stands alone.
-    Text { text: &'a [u8], outline: &'a Outline },
-    /// Of a statement and the body of a Bind.
-    Bound { text: &'a [u8], outline: &'a Outline, bind: Bind<'a> },
+pub(crate) struct Values<'a> {
+    text: &'a [u8],
+    outline: &'a Outline,
+    /// Parameters, where there are any.
+    bind: Option<Bind<'a>>,
+    /// Client and origin have the encoding that the log is read in. Otherwise only ASCII is the same everywhere.
+    is_utf8: bool,
 }
 
 impl<'a> Values<'a> {
-    /// Of a Bind with this body.
+    /// Of a text that stands alone.
+    pub(crate) const fn of(text: &'a [u8], outline: &'a Outline) -> Self {
+        Self { text, outline, bind: None, is_utf8: false }
+    }
+
+    /// Of a statement and a Bind with this body.
     pub(crate) fn bound(text: &'a [u8], outline: &'a Outline, body: &'a [u8]) -> Option<Self> {
         match Frontend::read(frame::Frame { tag: tag::BIND, body }) {
-            Ok(Frontend::Bind(bind)) => Some(Self::Bound { text, outline, bind }),
+            Ok(Frontend::Bind(bind)) => Some(Self { bind: Some(bind), ..Self::of(text, outline) }),
             _ => None,
         }
+    }
+
+    /// The same, of a session where all is in UTF-8, or not.
+    pub(crate) fn in_utf8(self, is_utf8: bool) -> Self {
+        Self { is_utf8, ..self }
     }
 }
 
 impl Plan {
     /// Reads what `describe_query` has given for a text with this outline.
-    pub(crate) fn read(json: &[u8], outline: &Outline) -> Result<Self, String> {
+    pub(crate) fn read(json: &[u8], outline: &Outline, text: u128) -> Result<Self, String> {
         let mut description: Description =
             serde_json::from_slice(json).map_err(|error| error.to_string())?;
         let snapshot = match &description.error {
@@ -136,7 +150,7 @@ impl Plan {
                 })
             });
         }
-        Ok(Self { description, snapshot })
+        Ok(Self { description, snapshot, text })
     }
 
     /// Why an answer is not kept; `None` if it is.
@@ -157,7 +171,7 @@ impl Plan {
 
     /// What an answer depends on; `None` if a value makes it depend on the clock.
     pub(crate) fn dependencies(&self, values: &Values<'_>) -> Option<Vec<Dependency>> {
-        if let Values::Bound { bind, .. } = values {
+        if let Some(bind) = &values.bind {
             let reads_clock = self.description.clock_parameters.iter().any(|number| {
                 let at = number.saturating_sub(1);
                 let of = self.description.parameters.get(at).copied().unwrap_or_default();
@@ -226,13 +240,13 @@ impl Plan {
         tables.flat_map(|table| table.pins.iter().map(move |pin| (table.oid, pin)))
     }
 
-    /// Whether it reads this table, given as `schema.name`.
-    pub(crate) fn reads(&self, name: &str) -> bool {
+    /// The tables of this name, given as `schema.name`, that it reads.
+    pub(crate) fn tables_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
         let wanted = name.split_once('.');
-        self.description
-            .tables
-            .iter()
-            .any(|table| wanted == Some((table.schema.as_str(), table.name.as_str())))
+        let tables = self.description.tables.iter();
+        tables
+            .filter(move |table| wanted == Some((table.schema.as_str(), table.name.as_str())))
+            .map(|table| table.oid)
     }
 
     /// Whether a run may write at all.
@@ -243,18 +257,18 @@ impl Plan {
     /// The values that a pin stands for in this run; `None` if one can't be read for certain. NULL equals nothing.
     fn values_of(&self, pin: &Pin, values: &Values<'_>) -> Option<Vec<Value>> {
         let wanted = ValueType::from_oid(pin.type_oid)?;
-        let (text, outline) = match values {
-            Values::Text { text, outline } | Values::Bound { text, outline, .. } => (text, outline),
-        };
+        let Values { text, outline, bind, is_utf8 } = values;
         let mut found = Vec::with_capacity(pin.from.len());
         for from in &pin.from {
             match from {
+                // Places are told in the origin's encoding.
+                From::ConstantAt(_) if !is_utf8 && !text.is_ascii() => return None,
                 From::ConstantAt(position) => {
                     let constant = outline.constants.get(*position)?.value(text)?;
                     found.push(Value::from_text(wanted, constant)?);
                 }
                 From::Parameter(number) => {
-                    let Values::Bound { bind, .. } = values else { return None };
+                    let bind = bind.as_ref()?;
                     let at = number.checked_sub(1)?;
                     let Some(value) = bind.values.iter().nth(at)? else { continue };
                     // Its own type decides how it is written, the column's how it is compared.
@@ -266,6 +280,11 @@ impl Plan {
                     found.push(compared_as(wanted, read)?);
                 }
             }
+        }
+        let is_foreign =
+            |value: &Value| matches!(value, Value::Text(text) if !is_utf8 && !text.is_ascii());
+        if found.iter().any(is_foreign) {
+            return None;
         }
         let mut distinct: Vec<Value> = Vec::with_capacity(found.len().min(MOST_VALUES + 1));
         for value in found {

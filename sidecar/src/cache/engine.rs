@@ -1,7 +1,7 @@
 //! What a session asks of the cache.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,11 @@ pub(crate) struct Who {
 }
 
 impl Who {
+    /// The database it asked for.
+    pub(crate) fn database(&self) -> &[u8] {
+        &self.wanted.database
+    }
+
     /// A session that asked for this and has set that.
     pub(crate) fn new(wanted: PoolKey, settings: &Params) -> Self {
         let settings = settings
@@ -106,6 +111,9 @@ pub(crate) struct Engine {
     rules: RwLock<Arc<Rules>>,
     tasks: UnboundedSender<Task>,
     awaited: Awaited,
+    /// Some rule shares answers across roles.
+    some_share_roles: AtomicBool,
+    retired: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,6 +148,8 @@ impl Engine {
             rules: RwLock::default(),
             tasks,
             awaited: Awaited::default(),
+            some_share_roles: AtomicBool::new(false),
+            retired: AtomicBool::new(false),
             settings,
         }
     }
@@ -208,31 +218,39 @@ impl Engine {
     /// What is known of a statement.
     pub(crate) fn plan(
         &self,
+        seen: &Seen,
         outline: &Outline,
         types: &[u8],
         identity: &Identity,
     ) -> Option<Arc<Plan>> {
-        lock(&self.plans).get(&self.subject(outline, types, identity)).cloned()
+        let plan = lock(&self.plans).get(&self.subject(outline, types, identity)).cloned()?;
+        // A constant may be the name of a setting: then it holds for its own text only.
+        let is_of_all = plan.description.settings.is_empty();
+        (is_of_all || plan.text == seen.hash).then_some(plan)
     }
 
     /// Takes what the origin has said of a statement.
     pub(crate) fn learn_plan(
         &self,
-        template: &Arc<Template>,
+        seen: &Seen,
         outline: &Outline,
         types: &[u8],
-        identity: &Identity,
+        identity: Option<&Identity>,
         json: &[u8],
     ) -> Option<Arc<Plan>> {
-        let plan = match Plan::read(json, outline) {
+        let template = &seen.template;
+        let plan = match Plan::read(json, outline, seen.hash) {
             Ok(plan) => Arc::new(plan),
             Err(error) => {
                 tracing::warn!(%error, "integratedb.describe_query gave what is not understood");
                 return None;
             }
         };
+        // One from before a change that is known of would be wrong for longer than that is on its way.
+        if plan.description.error.is_none() && !self.store.understands(&plan.snapshot) {
+            return None;
+        }
         template.cached.set_plan(&plan);
-        template.cached.share_roles(self.rules().shares_roles(template.id));
         let has_new_names = {
             let mut names = lock(&self.names);
             let before = names.len();
@@ -250,7 +268,9 @@ impl Engine {
             }
         }
         // A text that the origin refuses now it may take after the next change.
-        if plan.description.error.is_none() {
+        if let Some(identity) = identity
+            && plan.description.error.is_none()
+        {
             let mut plans = lock(&self.plans);
             if plans.len() >= PLANS {
                 plans.clear();
@@ -292,12 +312,10 @@ impl Engine {
 
     /// Whether answers of a statement are kept.
     pub(crate) fn keeps(&self, template: &Template, plan: &Plan) -> bool {
-        self.can_describe()
-            && !matches!(self.decide(template, plan), Decision::No(_))
-            && {
-                let hits = template.cached.hits.load(Ordering::Relaxed);
-                template.cached.is_worth_keeping(template.figures.mean(hits))
-            }
+        self.can_describe() && !matches!(self.decide(template, plan), Decision::No(_)) && {
+            let hits = template.cached.hits.load(Ordering::Relaxed);
+            template.cached.is_worth_keeping(template.figures.mean(hits))
+        }
     }
 
     /// The extension's functions, once they are known.
@@ -345,11 +363,36 @@ impl Engine {
         identity: &Identity,
         parameters: &[u8],
     ) -> Key {
-        let identity = match seen.template.cached.shares_roles() {
+        let identity = match self.shares_roles(&seen.template) {
             true => identity.hash_without_role,
             false => identity.hash,
         };
         Key(self.hasher.key(statement, identity, parameters))
+    }
+
+    /// Whether a rule shares answers of this template across roles.
+    fn shares_roles(&self, template: &Template) -> bool {
+        self.some_share_roles.load(Ordering::Relaxed) && self.rules().shares_roles(template.id)
+    }
+
+    /// Nothing is given from here any more: another engine has taken over.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+        self.store.flush("its settings have changed");
+    }
+
+    /// Whether another engine has taken over.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// Drops what depends on a table, given as `schema.name`.
+    pub(crate) fn purge_table(&self, name: &str) -> usize {
+        let tables: BTreeSet<u32> = lock(&self.plans)
+            .values()
+            .flat_map(|plan| plan.tables_named(name).collect::<Vec<_>>())
+            .collect();
+        tables.into_iter().map(|table| self.store.purge_table(TableId(table))).sum()
     }
 
     /// The answer with this key for a session that has seen this position.
@@ -472,6 +515,7 @@ impl Engine {
     /// What is known of statements and sessions is void: the schema has changed.
     pub(crate) fn forget_schema(&self) {
         lock(&self.plans).clear();
+        lock(&self.columns).clear();
         self.forget_sessions();
     }
 
@@ -480,11 +524,11 @@ impl Engine {
         if *self.rules() == rules {
             return;
         }
+        let some_share = rules.templates.values().any(|rule| rule.share_roles == Some(true));
+        self.some_share_roles.store(some_share, Ordering::Relaxed);
         *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
-        let dropped = self.store.purge_where(|label| {
-            let plan = label.template.cached.plan();
-            plan.is_none_or(|plan| matches!(self.decide(&label.template, &plan), Decision::No(_)))
-        });
+        // What was kept by the former ones may be so for longer, or for more, than the new ones say.
+        let dropped = self.store.purge_all();
         tracing::info!(dropped, "rules have changed");
     }
 }

@@ -1,7 +1,7 @@
 //! What the cache has made of a template.
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,6 @@ pub(crate) struct CacheFigures {
     lately: [AtomicU64; 2],
     /// Answers that were not fetched to be kept because it was not worth it.
     passed: AtomicU64,
-    /// A rule shares its answers across roles.
-    shares_roles: AtomicBool,
     known: Mutex<Known>,
 }
 
@@ -86,14 +84,6 @@ impl CacheFigures {
         self.lately[1].fetch_add(1, Relaxed);
         let micros = u64::try_from(saved.as_micros()).unwrap_or(u64::MAX);
         self.saved_micros.fetch_add(micros, Relaxed);
-    }
-
-    pub(crate) fn share_roles(&self, shares: bool) {
-        self.shares_roles.store(shares, Relaxed);
-    }
-
-    pub(crate) fn shares_roles(&self) -> bool {
-        self.shares_roles.load(Relaxed)
     }
 
     pub(crate) fn set_plan(&self, plan: &Arc<Plan>) {

@@ -85,6 +85,12 @@ impl Following {
     }
 }
 
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.engine.retire();
+    }
+}
+
 /// A name for a slot: letters in lower case, digits and underscores only.
 fn slot_name(id: &CacheId) -> String {
     let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };

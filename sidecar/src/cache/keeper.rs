@@ -117,6 +117,7 @@ impl Keeper {
             Task::SchemaChanged => {
                 // Tables may be others under the same number, or have got what they lacked.
                 self.refused.clear();
+                self.published.clear();
                 self.wanted.clear();
                 self.told.clear();
                 self.look_up().await

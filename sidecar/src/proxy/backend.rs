@@ -35,6 +35,8 @@ pub(crate) struct Backend {
     pub(crate) params: Params,
     /// What was set in it since it was opened.
     pub(crate) settings: Params,
+    /// A client may have left something in it that is not known of.
+    pub(crate) is_doubtful: bool,
     /// The statements prepared in it.
     pub(crate) prepared: Prepared,
     /// When it was opened.
@@ -140,6 +142,7 @@ impl Backend {
             }),
             params: Params::default(),
             settings: Params::default(),
+            is_doubtful: false,
             prepared: Prepared::default(),
             born: Instant::now(),
             idle_since: Instant::now(),

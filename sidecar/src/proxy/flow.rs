@@ -68,6 +68,10 @@ pub(crate) enum Expect {
 pub(crate) enum Own {
     /// A FunctionCall whose result matters to the cache.
     Call(Call),
+    /// A Parse that the client believes done.
+    Parse,
+    /// The begin of a block that the client believes in.
+    Begin,
     /// Something whose answer says nothing.
     Quiet,
 }
@@ -183,6 +187,11 @@ impl Flow {
         }
     }
 
+    /// Whether what is answered now is a Query.
+    pub(crate) fn is_query(&self) -> bool {
+        matches!(self.queue.front(), Some(Expect::Query(_) | Expect::Deallocate(..)))
+    }
+
     /// Whether anything is owed to the client.
     pub(crate) fn owes_client(&self) -> bool {
         self.queue.iter().any(|expect| !matches!(expect, Expect::Own(_)))
@@ -226,7 +235,11 @@ impl Flow {
         self.queue.iter().any(|expect| {
             matches!(
                 expect,
-                Expect::Query(_) | Expect::Deallocate(..) | Expect::Execute(_) | Expect::Sync
+                Expect::Query(_)
+                    | Expect::Deallocate(..)
+                    | Expect::Execute(_)
+                    | Expect::Sync
+                    | Expect::Own(_)
             )
         })
     }

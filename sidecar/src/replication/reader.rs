@@ -51,6 +51,7 @@ impl Reader {
             alarms: Alarms::default(),
             memory: Memory::default(),
             connections: 0,
+            roles: None,
         };
         let task = tokio::spawn(life.run(requests, cancel));
         Ok(Self { status: watched, progress, sql, task })
@@ -95,6 +96,8 @@ struct Life {
     alarms: Alarms,
     memory: Memory,
     connections: u64,
+    /// The fingerprint of roles as it was seen last, in whatever connection.
+    roles: Option<String>,
 }
 
 impl Drop for Life {
@@ -182,7 +185,7 @@ impl Life {
             publication,
             notes,
             unflushed: None,
-            roles: None,
+            roles: &mut self.roles,
             is_blind: false,
         };
         let follower = Follower::new(

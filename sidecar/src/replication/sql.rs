@@ -146,7 +146,7 @@ pub(super) struct Asker<'a> {
     pub(super) notes: mpsc::Sender<Note>,
     /// A position that was not flushed at the last probe.
     pub(super) unflushed: Option<Lsn>,
-    pub(super) roles: Option<String>,
+    pub(super) roles: &'a mut Option<String>,
     /// Roles can't be looked at; said once.
     pub(super) is_blind: bool,
 }
@@ -159,8 +159,9 @@ impl Asker<'_> {
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
-                    self.probe().await?;
+                    // Before anything is fresh again.
                     self.look_at_roles().await?;
+                    self.probe().await?;
                 }
                 request = requests.0.recv() => match request {
                     Some(Request::Query(sql, reply)) => {
@@ -258,10 +259,10 @@ impl Asker<'_> {
             Ok(rows) => {
                 let now = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
                 // The first look tells nothing: what comes before the connection is not known anyway.
-                if self.roles.is_some() && self.roles != now {
+                if self.roles.is_some() && *self.roles != now {
                     let _ = self.notes.send(Note::Roles).await;
                 }
-                self.roles = now;
+                *self.roles = now;
             }
             Err(error) => {
                 tracing::warn!(

@@ -1,7 +1,7 @@
 //! What a session needs to be answered from what is kept: who it is, what it has seen and written, and what it is
 //! about to learn.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,11 +16,18 @@ use crate::cache::{Engine, Identity, Plan, Values, Who};
 use crate::proxy::observe::Seen;
 use crate::proxy::statements::Statement;
 
+/// Statements known to be current, at most.
+const NAMES: usize = 10_000;
+
 /// A session's part of the cache.
 pub(super) struct Caching {
     pub(super) engine: Arc<Engine>,
     /// By what the session's identity may be known from others like it; `None` once it has set something.
     pub(super) who: Option<Who>,
+    /// The database it is in.
+    database: Box<[u8]>,
+    /// How often what is known of sessions had become void when it began.
+    born: u64,
     /// What it is, and how often such knowledge had been declared void when it was learned.
     identity: Option<(Identity, u64)>,
     /// How often what is known of the identity has become void in this session.
@@ -49,6 +56,10 @@ pub(super) struct Caching {
     pub(super) written: Vec<Scope>,
     /// What was written and acknowledged, and is not known to have arrived here.
     pub(super) fences: VecDeque<FenceId>,
+    /// SQL has given names to statements, which the client may not give again.
+    pub(super) has_sql_names: bool,
+    /// Statements that were prepared or run since the schema last changed, and how often it had by then.
+    current: (u64, HashSet<Box<[u8]>>),
     /// What it waits for before it answers.
     pub(super) pause: Option<Pause>,
     /// It has waited for this unit.
@@ -75,6 +86,8 @@ pub(super) struct Underway {
     pub(super) plan: Option<Arc<Plan>>,
     /// It is run by itself within a block that the origin does not know of.
     pub(super) in_block: bool,
+    /// Its text and values are in the encoding of the origin's log.
+    pub(super) is_utf8: bool,
     /// Whether its answer was to be kept.
     pub(super) keeps: bool,
     /// What there is of its answer; `None` once it can't be kept.
@@ -144,6 +157,8 @@ pub(super) enum Awaited {
 impl Caching {
     pub(super) fn new(engine: Arc<Engine>, who: Who) -> Self {
         Self {
+            born: engine.epoch(),
+            database: who.database().into(),
             engine,
             who: Some(who),
             identity: None,
@@ -161,6 +176,8 @@ impl Caching {
             leads: None,
             written: Vec::new(),
             fences: VecDeque::new(),
+            has_sql_names: false,
+            current: (0, HashSet::new()),
             pause: None,
             has_waited: false,
             is_kept: false,
@@ -176,7 +193,8 @@ impl Caching {
         {
             return Some(identity);
         }
-        let identity = self.who.as_ref().and_then(|who| self.engine.identity(who))?;
+        let who = self.who.as_ref().filter(|_| self.is_of_now());
+        let identity = who.and_then(|who| self.engine.identity(who))?;
         self.identity = Some((identity, epoch));
         Some(identity)
     }
@@ -189,16 +207,68 @@ impl Caching {
     }
 
     /// The origin has said what the session was when it was asked.
-    pub(super) fn learn_identity(&mut self, generation: u32, epoch: u64, json: &[u8]) {
+    ///
+    /// False if it is not what the session is known to be: then its connection has something of another's.
+    pub(super) fn learn_identity(&mut self, generation: u32, epoch: u64, json: &[u8]) -> bool {
         if generation != self.generation {
+            return false;
+        }
+        let known = self.identity();
+        let who = self.who.as_ref().filter(|_| self.is_of_now());
+        let Some(identity) = self.engine.learn_identity(who, epoch, json) else { return false };
+        if known.is_some_and(|known| known != identity) {
+            if let Some(underway) = &mut self.underway {
+                underway.fill = None;
+            }
+            return false;
+        }
+        self.identity = Some((identity, epoch));
+        if let Some(underway) = &mut self.underway {
+            underway.identity.get_or_insert(identity);
+        }
+        true
+    }
+
+    /// Whether the session began since roles and settings last changed: others like it began the same.
+    fn is_of_now(&self) -> bool {
+        self.born == self.engine.epoch()
+    }
+
+    /// Whether its answers may be shared; not if that is not known yet, but about to be.
+    pub(super) fn is_usable(&mut self) -> bool {
+        self.identity().is_none_or(|identity| identity.is_usable)
+    }
+
+    /// The database it is in.
+    pub(super) fn database(&self) -> &[u8] {
+        &self.database
+    }
+
+    /// Goes on with another engine, of which it knows nothing.
+    pub(super) fn follow(&mut self, engine: Arc<Engine>) {
+        self.fences.clear();
+        self.identity = None;
+        (self.seen, self.answered) = (None, None);
+        self.born = engine.epoch();
+        self.engine = engine;
+    }
+
+    /// Whether nothing has changed since the statement with this name was prepared, or it has been run since.
+    pub(super) fn is_current(&self, name: &[u8]) -> bool {
+        let epoch = self.engine.epoch();
+        self.born == epoch || self.current.0 == epoch && self.current.1.contains(name)
+    }
+
+    /// The statement with this name is prepared or run at the origin.
+    pub(super) fn note_current(&mut self, name: &[u8]) {
+        let epoch = self.engine.epoch();
+        if self.born == epoch {
             return;
         }
-        if let Some(identity) = self.engine.learn_identity(self.who.as_ref(), epoch, json) {
-            self.identity = Some((identity, epoch));
-            if let Some(underway) = &mut self.underway {
-                underway.identity.get_or_insert(identity);
-            }
+        if self.current.0 != epoch || self.current.1.len() >= NAMES {
+            self.current = (epoch, HashSet::new());
         }
+        self.current.1.insert(name.into());
     }
 
     /// The origin has said what it makes of the statement under way.
@@ -207,12 +277,12 @@ impl Caching {
         let (Some(seen), Some(run)) = (&underway.seen, &underway.run) else { return };
         let (text, types) = run.statement();
         let outline = seen.outline(text);
-        let template = &seen.template;
-        let Some(identity) = underway.identity else { return };
-        let plan = self.engine.learn_plan(template, outline, types, &identity, json);
+        let identity = underway.identity.as_ref();
+        let plan = self.engine.learn_plan(seen, outline, types, identity, json);
         let Some(plan) = plan else { return };
         if plan.writes() {
-            self.written.extend(plan.scopes(run.values(outline).as_ref()));
+            let values = run.values(outline).map(|values| values.in_utf8(underway.is_utf8));
+            self.written.extend(plan.scopes(values.as_ref()));
         }
         let changes_session = plan.description.changes_session;
         underway.plan = Some(plan);
@@ -258,6 +328,15 @@ impl Caching {
         std::mem::take(&mut self.unsent).into_iter().map(|kept| kept.message)
     }
 
+    /// Who waits for the answer that is being fetched here does so no more.
+    pub(super) fn give_up_lead(&mut self) {
+        if let Some(underway) = &mut self.underway
+            && let Some(fill) = &mut underway.fill
+        {
+            fill.leader = None;
+        }
+    }
+
     /// Ready when there is nothing to wait for any more.
     pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(pause) = &mut self.pause else { return Poll::Ready(()) };
@@ -299,7 +378,7 @@ impl Run {
 
     pub(super) fn values<'a>(&'a self, outline: &'a Outline) -> Option<Values<'a>> {
         match self {
-            Self::Simple(text) => Some(Values::Text { text, outline }),
+            Self::Simple(text) => Some(Values::of(text, outline)),
             Self::Bound { statement, bind } => Values::bound(&statement.text, outline, bind),
         }
     }
@@ -314,6 +393,7 @@ impl Underway {
             identity: None,
             plan: None,
             in_block: true,
+            is_utf8: false,
             keeps: false,
             fill: None,
             has_failed: false,

@@ -1,5 +1,6 @@
 //! What the origin's messages mean, and what of them goes to the client.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use integratedb_template::Class;
@@ -65,7 +66,7 @@ impl Session {
                 at += count;
                 continue;
             }
-            let own = self.down(link, message, is_whole, now);
+            let own = self.down(link, message, is_whole, now)?;
             if !self.scratch.is_empty() {
                 link.output.append(&self.scratch);
                 self.scratch.clear();
@@ -139,10 +140,10 @@ impl Session {
         message: frame::Frame<'_>,
         is_whole: bool,
         now: Instant,
-    ) -> Down {
+    ) -> Result<Down, End> {
         match message.tag {
-            tag::NOTICE if self.flow.own().is_some() => return Down::Hide,
-            tag::NOTICE | tag::NOTIFICATION => return Down::Pass,
+            tag::NOTICE if self.flow.own().is_some() => return Ok(Down::Hide),
+            tag::NOTICE | tag::NOTIFICATION => return Ok(Down::Pass),
             tag::PARAMETER_STATUS => {
                 if let Ok(Message::ParameterStatus(name, value)) = Message::read(message) {
                     link.params.set(name, value);
@@ -154,15 +155,23 @@ impl Session {
                         caching.forget_identity();
                     }
                 }
-                return Down::Pass;
+                return Ok(Down::Pass);
             }
-            tag::COMMAND_COMPLETE if self.shares() => self.read_tag(link, message),
             tag::READY => self.read_status(message),
-            tag::FUNCTION_CALL if self.caching.is_some() => self.on_own(message),
+            tag::FUNCTION_CALL if self.caching.is_some() => self.on_own(link, message),
+            tag::ERROR if self.flow.own().is_some() => self.own_failed(),
+            tag::COMMAND_COMPLETE => {
+                if self.flow.own().is_none() {
+                    self.note_complete(message.body, self.flow.is_query());
+                }
+                if self.shares() {
+                    self.read_tag(link, message);
+                }
+            }
             tag::ERROR if is_whole => self.read_error(message),
             _ => {}
         }
-        match self.flow.answer(message.tag) {
+        Ok(match self.flow.answer(message.tag) {
             Answered::Ready => {
                 self.failed = false;
                 self.ready()
@@ -170,7 +179,7 @@ impl Session {
             Answered::Pass => Down::Pass,
             Answered::Swallow => Down::Hide,
             Answered::Own(own) => {
-                self.own_answered(own);
+                self.own_answered(own)?;
                 Down::Hide
             }
             Answered::Done(expect) => {
@@ -197,7 +206,7 @@ impl Session {
                 self.unsound = true;
                 Down::Pass
             }
-        }
+        })
     }
 
     /// Statements that undo what the proxy keeps for the client.
@@ -318,6 +327,10 @@ impl Session {
         if dropped.is_empty() {
             self.failed = true;
             return;
+        }
+        if !self.shares() && dropped.iter().any(|expect| matches!(expect, Expect::Parse(_))) {
+            // What a name stood for before is not known.
+            self.labels = HashMap::default();
         }
         let failed = dropped.iter().rev().find_map(|expect| match expect {
             Expect::Execute(watch) => Some(watch),

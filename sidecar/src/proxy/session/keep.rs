@@ -17,6 +17,9 @@ use crate::proxy::observe::{Control, Seen};
 use crate::proxy::statements::{Statement, reading};
 use crate::proxy::unit::{self, Extended, Unit};
 
+/// Bytes that a client has still to take beyond which it is given no more, as it does not read.
+const MOST_OUTPUT: usize = 256 << 10;
+
 /// Whether the unit at the start of what a client said is done with.
 pub(super) enum Kept {
     /// The client has its answer; the unit has so many bytes.
@@ -65,6 +68,7 @@ impl Session {
 
     fn answer_unit(&mut self, caching: &mut Caching, bytes: &[u8]) -> Kept {
         if !self.flow.is_empty()
+            || self.output.len() > MOST_OUTPUT
             || self.status != TransactionStatus::Idle
             || caching.unit_left > 0
             || self.terminated
@@ -83,7 +87,12 @@ impl Session {
         if subject.seen.class != Class::Dql {
             return Kept::No;
         }
-        let Some(identity) = caching.identity() else { return Kept::No };
+        let Some(identity) = caching.identity().filter(|identity| identity.is_usable) else {
+            return Kept::No;
+        };
+        if self.is_outdated(caching, &unit) {
+            return Kept::No;
+        }
         let (wants_description, parameters) = match &unit {
             Unit::Simple { .. } | Unit::Preparation { .. } => (true, &[][..]),
             Unit::Extended(extended) => (extended.describes, extended.parameters),
@@ -102,9 +111,7 @@ impl Session {
                 self.name_statement(caching, &unit, subject);
                 Kept::Answered(unit.length())
             }
-            Found::Behind(cost)
-                if !caching.has_waited && caching.engine.is_worth_waiting(cost) =>
-            {
+            Found::Behind(cost) if !caching.has_waited && caching.engine.is_worth_waiting(cost) => {
                 caching.has_waited = true;
                 let reached = caching.engine.reached(caching.seen.unwrap_or_default());
                 self.pause(caching, Awaited::Position(reached))
@@ -223,7 +230,9 @@ impl Session {
                 Some(Subject { seen, statement: None })
             }
             Unit::Extended(Extended { parse: Some(parse), .. }) => {
-                if !parse.name.is_empty() && self.statement(parse.name).is_some() {
+                let has_sql_names = self.caching.as_ref().is_some_and(|c| c.has_sql_names);
+                if !parse.name.is_empty() && (has_sql_names || self.statement(parse.name).is_some())
+                {
                     return None;
                 }
                 let seen = self.look_at(parse.text)?;
@@ -233,9 +242,20 @@ impl Session {
             Unit::Preparation { .. } => None,
             Unit::Extended(extended) => {
                 let statement = self.statement(extended.statement)?;
+                // What was seen of it is only its beginning.
+                if statement.text.len() > LOOKED_INTO {
+                    return None;
+                }
                 Some(Subject { seen: Arc::clone(&statement.seen), statement: Some(statement) })
             }
         }
+    }
+
+    /// Whether a statement was prepared before the schema changed: then the origin decides whether it still answers in
+    /// the same shape.
+    fn is_outdated(&self, caching: &Caching, unit: &Unit<'_>) -> bool {
+        matches!(unit, Unit::Extended(Extended { parse: None, statement, .. })
+            if !caching.is_current(statement))
     }
 
     /// What a text is, of those that can be looked into to their end.

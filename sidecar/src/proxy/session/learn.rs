@@ -16,12 +16,15 @@ use integratedb_template::{Class, Effects};
 use integratedb_wire::tag::frontend as tag;
 use integratedb_wire::{Backend as Message, TransactionStatus, frame, write};
 
-use super::Session;
 use super::caching::{Awaited, Caching, Fill, Run, Underway};
 use super::keep::Subject;
+use super::up::LOOKED_INTO;
+use super::{End, Session};
 use crate::cache::{Fetched, Plan, Values};
+use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Call, Expect, Own};
 use crate::proxy::observe::{Control, Harm, Seen};
+use crate::proxy::report::{self, Report};
 use crate::proxy::unit::{self, Extended, Unit};
 
 /// OIDs of functions of PostgreSQL, the same in all versions: pg_current_snapshot, pg_current_wal_insert_lsn.
@@ -39,11 +42,11 @@ pub(super) enum Before {
 
 impl Session {
     /// Sees to it that the cache learns from what is passed on next: writes to the scratch what goes before it.
-    pub(super) fn before_unit(&mut self, bytes: &[u8]) -> Before {
+    pub(super) fn before_unit(&mut self, bytes: &[u8], link: &mut Backend) -> Before {
         let Some(mut caching) = self.caching.take() else { return Before::Send };
         let before = match frame::header(bytes) {
             Ok(Some(header)) if header.tag != tag::TERMINATE && caching.unit_left == 0 => {
-                self.before(&mut caching, bytes)
+                self.before(&mut caching, bytes, link)
             }
             _ => Before::Send,
         };
@@ -51,15 +54,19 @@ impl Session {
         before
     }
 
-    fn before(&mut self, caching: &mut Caching, bytes: &[u8]) -> Before {
+    fn before(&mut self, caching: &mut Caching, bytes: &[u8], link: &mut Backend) -> Before {
         let unit = match self.flow.is_empty() {
             true => unit::read(bytes),
             // What is done for a block is decided one by one; and a position that is on its way may do for a hit.
-            false if caching.block.is_some() || self.may_wait_for_position(bytes) => {
+            false if self.flow.is_owed() && caching.block.is_some() => return Before::Hold,
+            false if caching.is_position_asked && self.may_wait_for_position(bytes) => {
                 return Before::Hold;
             }
             false => None,
         };
+        if caching.engine.is_retired() && self.flow.is_empty() && caching.block.is_none() {
+            self.follow_engine(caching);
+        }
         if let Some(Unit::Preparation { length }) = unit {
             self.send_kept_back(caching, None);
             // It reads nothing, so it does as well outside of the block; should it fail, so does that.
@@ -71,7 +78,7 @@ impl Session {
         }
         let subject = unit.as_ref().and_then(|unit| self.subject(unit));
         if let Some(subject) = &subject {
-            self.forget_labels(&subject.seen);
+            self.forget_labels(Some(caching), &subject.seen);
         }
         let (Some(unit), Some(subject)) = (unit, subject) else {
             self.send_kept_back(caching, None);
@@ -82,8 +89,12 @@ impl Session {
         self.send_kept_back(caching, Some(&unit));
         let is_open = self.status != TransactionStatus::Idle;
         let is_judged = matches!(subject.seen.harm, Harm::Reads | Harm::Rows);
+        if subject.seen.control == Control::Begin && !is_open {
+            // In the block it could not be asked any more.
+            self.ask_identity(caching, link);
+        }
         let plan = match is_judged {
-            true => self.plan(caching, &unit, &subject, is_open),
+            true => self.plan(caching, &unit, &subject, is_open, link),
             false => None,
         };
         let is_kept = std::mem::take(&mut caching.is_kept);
@@ -91,7 +102,9 @@ impl Session {
             && !is_open
             && !is_kept
             && match &plan {
-                Some(plan) => caching.engine.keeps(&subject.seen.template, plan),
+                Some(plan) => {
+                    caching.is_usable() && caching.engine.keeps(&subject.seen.template, plan)
+                }
                 // It may turn out to be one to keep; but to run it outside of its block, that has to be known.
                 None => caching.block.is_none() && caching.engine.can_describe(),
             };
@@ -100,6 +113,11 @@ impl Session {
         if let Some(plan) = &plan {
             self.note_plan(caching, plan, &unit, &subject);
         }
+        // What a function leaves in a connection, the next client of it would have as well.
+        link.is_doubtful |= match &plan {
+            Some(plan) => plan.description.changes_session,
+            None => subject.seen.harm == Harm::Anything,
+        };
         if is_judged && (plan.is_none() || keeps) {
             let mut fill = None;
             if keeps && is_alone {
@@ -121,6 +139,7 @@ impl Session {
                 identity,
                 plan,
                 in_block,
+                is_utf8: self.is_utf8(),
                 keeps: fill.is_some(),
                 fill,
                 has_failed: false,
@@ -131,6 +150,9 @@ impl Session {
             note_harm(caching, subject.seen.harm);
         }
         (caching.has_waited, caching.is_revalidated) = (false, false);
+        if let Unit::Extended(extended) = &unit {
+            caching.note_current(extended.statement);
+        }
         caching.contact();
         caching.unit_left = unit.length();
         caching.asks_position = match subject.seen.control {
@@ -168,14 +190,11 @@ impl Session {
         if let Some(Unit::Extended(Extended { parse: Some(parse), .. })) = unit {
             caching.drop_kept_back(parse.name);
         }
-        let mut is_any = false;
         for message in caching.take_kept_back() {
             self.scratch.extend_from_slice(&message);
-            is_any = true;
-        }
-        if is_any {
+            // One that fails now must not take the others with it.
             write::frontend::sync(&mut self.scratch);
-            self.flow.push(Expect::Own(Own::Quiet));
+            self.flow.push(Expect::Own(Own::Parse));
         }
     }
 
@@ -183,7 +202,7 @@ impl Session {
     fn open_block(&mut self, caching: &mut Caching) -> bool {
         let Some(text) = caching.block.take() else { return false };
         write::frontend::query(&mut self.scratch, &text).expect("it came in a message");
-        self.flow.push(Expect::Own(Own::Quiet));
+        self.flow.push(Expect::Own(Own::Begin));
         true
     }
 
@@ -200,22 +219,20 @@ impl Session {
         unit: &Unit<'_>,
         subject: &Subject,
         is_open: bool,
+        link: &Backend,
     ) -> Option<Arc<Plan>> {
         if self.status == TransactionStatus::Failed {
             return None;
         }
         let functions = caching.engine.functions()?;
-        let identity = caching.identity();
-        if identity.is_none() && !is_open {
-            let call =
-                Call::Identity { generation: caching.generation, epoch: caching.engine.epoch() };
-            let names = caching.engine.settings_in_key();
-            self.call(call, functions.session_key, &[Some(names.as_bytes())], false);
+        if !is_open {
+            self.ask_identity(caching, link);
         }
+        let identity = caching.identity();
         let text = subject.text(unit);
         let outline = subject.seen.outline(text);
         if let Some(identity) = identity {
-            let plan = caching.engine.plan(outline, subject.types(), &identity);
+            let plan = caching.engine.plan(&subject.seen, outline, subject.types(), &identity);
             if plan.is_some() {
                 return plan;
             }
@@ -224,6 +241,28 @@ impl Session {
         let arguments = [Some(text), Some(types.as_bytes())];
         self.call(Call::Description, functions.describe_query, &arguments, false);
         None
+    }
+
+    /// Asks who the session is, where that is not known, or where its connection may have been changed by another.
+    fn ask_identity(&mut self, caching: &mut Caching, link: &Backend) {
+        let is_doubtful = self.shares() && link.is_doubtful;
+        let Some(functions) = caching.engine.functions() else { return };
+        if caching.identity().is_some() && !is_doubtful {
+            return;
+        }
+        let call = Call::Identity { generation: caching.generation, epoch: caching.engine.epoch() };
+        let names = caching.engine.settings_in_key();
+        self.call(call, functions.session_key, &[Some(names.as_bytes())], false);
+    }
+
+    /// After a reload that changed what is kept: from here on by the new settings.
+    fn follow_engine(&mut self, caching: &mut Caching) {
+        self.send_kept_back(caching, None);
+        let cache = self.registry.cache(self.cache.id());
+        let engine = cache.as_ref().and_then(|cache| cache.engine(caching.database()));
+        if let Some(engine) = engine {
+            caching.follow(Arc::clone(engine));
+        }
     }
 
     /// Waits for another session that fetches the same; `None` if there is none, or this one goes first.
@@ -259,6 +298,12 @@ impl Session {
         Fill::new(caching.engine.begin(), caching.leads.take())
     }
 
+    /// Whether what the client sends is what the origin has, and its log says.
+    fn is_utf8(&self) -> bool {
+        let is = |name: &[u8]| self.params.get(name) == Some(b"UTF8");
+        is(b"client_encoding") && is(b"server_encoding")
+    }
+
     /// Notes what a run of a statement does besides answering.
     fn note_plan(&self, caching: &mut Caching, plan: &Plan, unit: &Unit<'_>, subject: &Subject) {
         if plan.description.changes_session {
@@ -269,15 +314,18 @@ impl Session {
             let outline = subject.seen.outline(text);
             let values = match unit {
                 Unit::Extended(extended) => Values::bound(text, outline, extended.bind),
-                _ => Some(Values::Text { text, outline }),
+                _ => Some(Values::of(text, outline)),
             };
+            let values = values.map(|values| values.in_utf8(self.is_utf8()));
             caching.written.extend(plan.scopes(values.as_ref()));
         }
     }
 
     /// Notes a statement that is passed on without being looked at as a unit: in a pipeline, or in pieces.
     pub(super) fn note_loose(&mut self, seen: &Seen, types: &[u8]) {
-        self.forget_labels(seen);
+        let mut own = self.caching.take();
+        self.forget_labels(own.as_deref_mut(), seen);
+        self.caching = own;
         let Some(caching) = &mut self.caching else { return };
         if caching.unit_left > 0 {
             return;
@@ -287,9 +335,9 @@ impl Session {
             Harm::Session => caching.forget_identity(),
             Harm::Reads | Harm::Rows => {
                 let identity = caching.identity();
-                let plan = identity
-                    .zip(seen.known_outline())
-                    .and_then(|(identity, outline)| caching.engine.plan(outline, types, &identity));
+                let plan = identity.zip(seen.known_outline()).and_then(|(identity, outline)| {
+                    caching.engine.plan(seen, outline, types, &identity)
+                });
                 match plan {
                     Some(plan) => {
                         caching.written.extend(plan.scopes(None));
@@ -305,9 +353,12 @@ impl Session {
     }
 
     /// Where SQL gives or takes names of statements, what they stand for is not told by what the client has prepared.
-    fn forget_labels(&mut self, seen: &Seen) {
+    fn forget_labels(&mut self, caching: Option<&mut Caching>, seen: &Seen) {
         let names = Effects::DEALLOCATE.union(Effects::DISCARD).union(Effects::PREPARE);
-        if self.caching.is_some() && seen.effects.intersects(names) {
+        if let Some(caching) = caching
+            && seen.effects.intersects(names)
+        {
+            caching.has_sql_names |= seen.effects.contains(Effects::PREPARE);
             self.labels = HashMap::default();
         }
     }
@@ -319,8 +370,10 @@ impl Session {
         }
         let label = self.labels.get(name);
         match label.and_then(|label| label.statement.clone()) {
-            Some(statement) => self.note_loose(&statement.seen, &statement.types),
-            None => self.note_unknown(),
+            Some(statement) if statement.text.len() <= LOOKED_INTO => {
+                self.note_loose(&statement.seen, &statement.types);
+            }
+            _ => self.note_unknown(),
         }
     }
 
@@ -351,14 +404,14 @@ impl Session {
     }
 
     /// Takes what the origin says to the proxy itself.
-    pub(super) fn on_own(&mut self, message: frame::Frame<'_>) {
+    pub(super) fn on_own(&mut self, link: &mut Backend, message: frame::Frame<'_>) {
         let Some(Own::Call(call)) = self.flow.own() else { return };
         let Ok(Message::FunctionCall(result)) = Message::read(message) else { return };
         let Some(caching) = &mut self.caching else { return };
         let result = result.unwrap_or_default();
         match call {
             Call::Identity { generation, epoch } => {
-                caching.learn_identity(generation, epoch, result);
+                link.is_doubtful = !caching.learn_identity(generation, epoch, result);
             }
             Call::Description => caching.learn_plan(result),
             Call::Snapshot => {
@@ -386,10 +439,47 @@ impl Session {
     }
 
     /// What the proxy has asked is answered to its end, whether or not there was a result.
-    pub(super) fn own_answered(&mut self, own: Own) {
+    ///
+    /// Errors where the block could not be begun that the client believes in: what it sent next may have been done by
+    /// itself, and the client must not take it for undone.
+    pub(super) fn own_answered(&mut self, own: Own) -> Result<(), End> {
+        if own == Own::Begin && self.status == TransactionStatus::Idle {
+            return Err(End::from(
+                Report::fatal(
+                    report::CONNECTION_FAILURE,
+                    "the transaction could not be begun at the origin",
+                )
+                .detail("Whether its first statement was executed is not known."),
+            ));
+        }
         if let (Own::Call(Call::Position(_)), Some(caching)) = (own, &mut self.caching) {
             caching.is_position_asked = false;
             caching.answered = None;
+        }
+        Ok(())
+    }
+
+    /// The origin refuses something that the proxy has sent for itself.
+    pub(super) fn own_failed(&mut self) {
+        // A statement that was kept back is not there; or another one is, by the same name.
+        if self.flow.own() == Some(Own::Parse) {
+            self.labels = HashMap::default();
+            if let Some(caching) = &mut self.caching
+                && let Some(underway) = &mut caching.underway
+            {
+                underway.fill = None;
+            }
+        }
+    }
+
+    /// A statement is done, as this tag says, and the client is about to hear of it.
+    pub(super) fn note_complete(&mut self, completed: &[u8], is_query: bool) {
+        let Some(caching) = &mut self.caching else { return };
+        let is_committed =
+            completed == b"COMMIT\0" || is_query && self.status == TransactionStatus::Idle;
+        // It may be told before ReadyForQuery comes; what is written stays noted, as more may follow.
+        if is_committed && !caching.written.is_empty() && caching.engine.follows() {
+            caching.fences.push_back(caching.engine.fence(&caching.written));
         }
     }
 
@@ -434,7 +524,11 @@ impl Session {
             }
         }
         if self.status == TransactionStatus::Idle && told != Some(TransactionStatus::Failed) {
-            let scopes = std::mem::take(&mut caching.written);
+            // What was sent after this may be written later: then it is fenced again.
+            let scopes = match self.flow.owes_client() {
+                true => caching.written.clone(),
+                false => std::mem::take(&mut caching.written),
+            };
             if !scopes.is_empty() && caching.engine.follows() {
                 // Before the client learns of it, nothing older is served any more.
                 caching.fences.push_back(caching.engine.fence(&scopes));
@@ -461,7 +555,7 @@ impl Session {
 
 /// Keeps the answer of a unit, or says why not.
 fn keep(caching: &Caching, underway: Underway, position: Lsn) -> Result<(), &'static str> {
-    let Underway { seen, run, identity, plan, fill, cost, .. } = underway;
+    let Underway { seen, run, identity, plan, fill, cost, is_utf8, .. } = underway;
     let fill = fill.ok_or("its answer was too long, came with notices, or is an error")?;
     let plan = plan.ok_or("nothing is known of it")?;
     let identity = identity
@@ -471,6 +565,7 @@ fn keep(caching: &Caching, underway: Underway, position: Lsn) -> Result<(), &'st
     let (Some(run), Some(seen)) = (run, seen) else { return Err("nothing was run") };
     let (text, _) = run.statement();
     let values = run.values(seen.outline(text)).ok_or("its Bind can't be read")?;
+    let values = values.in_utf8(is_utf8);
     let dependencies = plan.dependencies(&values).ok_or("a parameter is read by the clock")?;
     let (statement, parameters) = run.parts();
     let statement = statement.unwrap_or(seen.hash);

@@ -147,6 +147,10 @@ impl Session {
     /// Takes what the origin says, unless the client still has to take what it said before.
     fn poll_origin(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Result<bool, End> {
         if !self.output.is_drained() {
+            // Others do not wait for a client that does not read.
+            if let Some(caching) = &mut self.caching {
+                caching.give_up_lead();
+            }
             return Ok(false);
         }
         match link.input.poll_fill(cx, &mut link.stream) {
@@ -183,7 +187,11 @@ impl Session {
     /// Ready when the session waits for nothing but its client and its connection.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.caching {
-            Some(caching) if caching.pause.is_some() => caching.poll_pause(cx),
+            Some(caching) if caching.pause.is_some() => {
+                ready!(caching.poll_pause(cx));
+                self.active = Instant::now();
+                Poll::Ready(())
+            }
             _ => Poll::Ready(()),
         }
     }

@@ -96,7 +96,7 @@ impl Session {
                     }
                     Kept::No => {}
                 }
-                let before = self.before_unit(rest);
+                let before = self.before_unit(rest, link);
                 if !self.scratch.is_empty() {
                     link.output.append(&bytes[sent..at]);
                     link.output.append(&self.scratch);
@@ -266,6 +266,9 @@ impl Session {
                     )),
                     // The origin judges what is wrong, or long.
                     _ => {
+                        if header.tag == tag::PARSE {
+                            self.labels = HashMap::default();
+                        }
                         self.flow.push(unread(
                             header.tag,
                             self.cache.queries().others(),
@@ -307,7 +310,10 @@ impl Session {
             self.forget_unnamed(link);
         }
         self.note_effects(&seen);
-        self.note_loose(&seen, &[]);
+        match text.len() > LOOKED_INTO {
+            true => self.note_unknown(),
+            false => self.note_loose(&seen, &[]),
+        }
         self.flow.push(Expect::Query(watch(Some(seen), self.active)));
         Up::Pass
     }
@@ -345,7 +351,10 @@ impl Session {
             return Ok(Up::Hold);
         }
         self.note_effects(&statement.seen);
-        self.note_loose(&statement.seen, &statement.types);
+        match statement.text.len() > LOOKED_INTO {
+            true => self.note_unknown(),
+            false => self.note_loose(&statement.seen, &statement.types),
+        }
         self.judges_tags |= statement.text.len() > LOOKED_INTO || !self.reads_text;
         self.prepare(link, &statement, name.is_empty());
         let mut replaced = 0;
@@ -448,6 +457,12 @@ impl Session {
         seen: Arc<Seen>,
         statement: Option<Arc<Statement>>,
     ) {
+        if self.flow.is_skipping() {
+            return;
+        }
+        if let Some(caching) = &mut self.caching {
+            caching.note_current(name);
+        }
         // Those that SQL deallocates are not taken out, so that from time to time all are.
         if self.labels.len() >= LABELS {
             self.labels = HashMap::default();
