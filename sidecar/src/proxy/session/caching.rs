@@ -64,6 +64,8 @@ pub(super) struct Caching {
     pub(super) pause: Option<Pause>,
     /// It has waited for this unit.
     pub(super) has_waited: bool,
+    /// What the client said last was tried to be answered, in vain.
+    pub(super) was_tried: bool,
     /// There is an answer to this unit that the session can't have now.
     pub(super) is_kept: bool,
     /// The origin was asked how far it is for this unit.
@@ -180,6 +182,7 @@ impl Caching {
             current: (0, HashSet::new()),
             pause: None,
             has_waited: false,
+            was_tried: false,
             is_kept: false,
             is_revalidated: false,
         }

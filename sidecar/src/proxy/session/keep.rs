@@ -66,6 +66,13 @@ impl Session {
         kept
     }
 
+    /// The same, unless it was tried just before there was a connection.
+    pub(super) fn answer_if_not_tried(&mut self, bytes: &[u8]) -> Kept {
+        let was_tried =
+            self.caching.as_mut().is_some_and(|caching| std::mem::take(&mut caching.was_tried));
+        if was_tried { Kept::No } else { self.answer_kept(bytes) }
+    }
+
     fn answer_unit(&mut self, caching: &mut Caching, bytes: &[u8]) -> Kept {
         if !self.flow.is_empty()
             || self.output.len() > MOST_OUTPUT

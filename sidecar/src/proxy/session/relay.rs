@@ -211,6 +211,9 @@ impl Session {
             input.consume(count);
         }
         self.input = input;
+        if let Some(caching) = &mut self.caching {
+            caching.was_tried = matches!(kept, Kept::No);
+        }
         kept
     }
 

@@ -73,7 +73,7 @@ impl Session {
                 continue;
             }
             if self.caching.is_some() {
-                match self.answer_kept(rest) {
+                match self.answer_if_not_tried(rest) {
                     Kept::Answered(count) => {
                         link.output.append(&bytes[sent..at]);
                         at += count;
