@@ -179,7 +179,9 @@ impl Cache {
     /// How often the schema has changed, as far as is known. A statement that a client prepares after a change
     /// must not meet a plan from before it.
     pub(crate) fn schema_age(&self) -> u64 {
-        self.schema_age.load(Ordering::Relaxed)
+        // What passes here is known at once, the rest when the log tells of it.
+        let told = self.following.as_ref().map_or(0, |following| following.engine().epoch());
+        self.schema_age.load(Ordering::Relaxed) + told
     }
 
     pub(crate) fn schema_changed(&self) {
