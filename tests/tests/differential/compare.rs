@@ -17,16 +17,35 @@ pub(crate) enum Mode {
     Session,
     /// The client borrows a connection for a transaction.
     Transaction,
+    /// As [`Self::Pass`], and answers are kept.
+    PassCached,
+    /// As [`Self::Transaction`], and answers are kept.
+    TransactionCached,
 }
 
 impl Mode {
     /// The cache that is used in this way.
     pub(crate) const fn cache(self) -> &'static str {
         match self {
-            Self::Pass => "pass",
+            Self::Pass | Self::PassCached => "pass",
             Self::Session => "session",
-            Self::Transaction => "transaction",
+            Self::Transaction | Self::TransactionCached => "transaction",
         }
+    }
+
+    /// Whether the client has a connection of its own.
+    pub(crate) const fn is_own(self) -> bool {
+        matches!(self, Self::Pass | Self::PassCached)
+    }
+
+    /// Whether connections change hands between transactions.
+    pub(crate) const fn shares(self) -> bool {
+        matches!(self, Self::Transaction | Self::TransactionCached)
+    }
+
+    /// Whether answers are kept.
+    pub(crate) const fn keeps(self) -> bool {
+        matches!(self, Self::PassCached | Self::TransactionCached)
     }
 }
 
@@ -53,7 +72,7 @@ pub(crate) fn difference(
         let _ = write!(text, "\n{}\nagainst\n{}", show(direct), show(proxied));
         return Some(text);
     }
-    if mode == Mode::Pass {
+    if mode.is_own() {
         let logins = [direct, proxied].map(|heard| messages(&heard.login, mode));
         if logins[0] != logins[1] {
             return Some(parting("the login", &logins[0], &logins[1]));
@@ -64,7 +83,7 @@ pub(crate) fn difference(
     if proxied.rest.windows(12).any(|bytes| bytes == b"integratedb_") {
         return Some(parting("a name that the proxy gave", &expected, &got));
     }
-    if mode != Mode::Pass && ending.is_garbage() && expected != got {
+    if !mode.is_own() && ending.is_garbage() && expected != got {
         // The proxy ends it itself, in its own words.
         let farewell = got.pop();
         let is_fatal = farewell.is_some_and(|message| message.is_fatal());
@@ -90,7 +109,7 @@ impl Message {
             Ok(Backend::BackendKeyData { .. }) => body.clear(),
             Ok(Backend::Notification { .. }) => body[..4].fill(0),
             Ok(Backend::Error(fields))
-                if mode == Mode::Transaction
+                if mode.shares()
                     && fields
                         .get(ErrorField::CODE)
                         .is_some_and(|code| OWN_ERRORS.contains(&code)) =>
@@ -100,7 +119,7 @@ impl Message {
             }
             // Two names for one text are one statement at the origin, whose error may be told by either.
             Ok(Backend::Error(fields))
-                if mode == Mode::Transaction
+                if mode.shares()
                     && fields
                         .get(ErrorField::MESSAGE)
                         .is_some_and(|m| m.starts_with(BIND_ERROR)) =>
@@ -127,7 +146,7 @@ fn messages(mut bytes: &[u8], mode: Mode) -> Vec<Message> {
         // A borrowed connection was not opened with the name that the client gave at its login, so RESET, which
         // goes back to that, ends elsewhere.
         let is_name = frame.tag == tag::PARAMETER_STATUS && frame.body.starts_with(NAME);
-        if !is_name || mode == Mode::Pass {
+        if !is_name || mode.is_own() {
             messages.push(Message::of(frame, mode));
         }
         bytes = &bytes[frame.total()..];

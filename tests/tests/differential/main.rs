@@ -11,12 +11,14 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
+use integratedb_sidecar::cache::CachingSettings;
+use integratedb_sidecar::secret::Secret;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
-use support::{Cluster, Database, Sidecar, add_caches};
+use support::{Cluster, Database, Sidecar, add_caches, cache_id, until};
 use tokio_postgres::{Client, NoTls};
 
 use compare::{Mode, difference};
-use raw::{Login, play};
+use raw::{Heard, Login, Op, play};
 use steps::{Stream, stream};
 
 const PASSWORD: &str = "correct horse";
@@ -85,17 +87,23 @@ impl Pair {
         );
         let mut added = Ok(());
         // What the sidecar keeps for itself is not to use up numbers on one side only while streams run.
-        let sidecar = Sidecar::start_with(&direct.database.url(), |config| {
+        let sidecar = Sidecar::start_as_root_with(&direct.database.url(), |config| {
             added = add_caches(config, &proxied.database.url());
             for cache in config.caches.values_mut() {
                 cache.pool_size = 2;
+            }
+            if mode.keeps()
+                && let Some(cache) = config.caches.get_mut(&cache_id(mode.cache()))
+            {
+                let url = Secret::new(proxied.database.url());
+                cache.caching = Some(CachingSettings { url, ..CachingSettings::default() });
             }
         })
         .await?;
         added?;
         let mut pair =
             Self { mode, direct, proxied, sidecar, neighbour: None, hung: Cell::new(false) };
-        if mode == Mode::Transaction {
+        if mode.shares() {
             let url =
                 pair.proxied.database.url_through(pair.sidecar.proxy(), "app", "correct%20horse");
             let url = format!("{url}&application_name={}", mode.cache());
@@ -111,7 +119,7 @@ impl Pair {
         Login {
             address,
             // The superuser is not asked for a password, so the whole login can be compared.
-            user: if self.mode == Mode::Pass { "postgres" } else { "app" },
+            user: if self.mode.is_own() { "postgres" } else { "app" },
             password: PASSWORD,
             database: "shop",
             application_name: self.mode.cache(),
@@ -127,18 +135,54 @@ impl Pair {
             side.admin.batch_execute(texts::RESTORE).await.context("the rows can't be restored")?;
         }
         let ops = stream.ops();
+        self.restored().await?;
         let (direct, proxied) = tokio::join!(
             play(self.login(self.direct.address), &ops, &stream.pieces, async || Ok(())),
-            play(self.login(self.sidecar.proxy()), &ops, &stream.pieces, async || self
-                .neighbour_works()
-                .await),
+            self.play_proxied(stream, &ops),
         );
-        let (direct, proxied) = (direct.context("directly")?, proxied.context("by the proxy")?);
+        let direct = direct.context("directly")?;
+        self.compare(stream, &direct, &proxied?).await?;
+        if !self.mode.keeps() || self.hung.get() {
+            return Ok(());
+        }
+        // What was kept of the first time answers now.
+        self.proxied.admin.batch_execute(texts::RESTORE).await?;
+        self.restored().await?;
+        let proxied = self.play_proxied(stream, &ops).await?;
+        self.compare(stream, &direct, &proxied).await.context("the second time")
+    }
+
+    async fn play_proxied(&self, stream: &Stream, ops: &[Op]) -> Result<Heard> {
+        let between = async || self.neighbour_works().await;
+        let login = self.login(self.sidecar.proxy());
+        play(login, ops, &stream.pieces, between).await.context("by the proxy")
+    }
+
+    async fn compare(&self, stream: &Stream, direct: &Heard, proxied: &Heard) -> Result<()> {
         self.hung.set(direct.hangs || proxied.hangs);
-        match difference(self.mode, stream.ending, &direct, &proxied) {
+        match difference(self.mode, stream.ending, direct, proxied) {
             Some(text) => anyhow::bail!(text),
             None => self.neighbour_works().await,
         }
+    }
+
+    /// Where answers are kept, waits until what was done around the proxy has arrived there.
+    async fn restored(&self) -> Result<()> {
+        if !self.mode.keeps() {
+            return Ok(());
+        }
+        let sql = "SELECT (pg_current_wal_lsn() - '0/0')::float8";
+        let end: f64 = self.proxied.admin.query_one(sql, &[]).await?.get(0);
+        until("what was restored arrives", async || {
+            Ok(self.metric("integratedb_replication_applied_bytes{").await? >= end)
+        })
+        .await
+    }
+
+    async fn metric(&self, name: &str) -> Result<f64> {
+        let text = self.sidecar.get("/metrics").await?.text;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.rsplit(' ').next());
+        line.map_or(Ok(0.0), |value| Ok(value.parse()?))
     }
 
     /// The other client has what it set, and nothing of what streams do.
@@ -184,7 +228,12 @@ fn all_are_the_same(mode: Mode) -> Result<()> {
             let checked = runtime.block_on(pair.check(&stream));
             checked.map_err(|error| TestCaseError::fail(format!("{error:#}")))
         })
-        .map_err(|error| anyhow::anyhow!("SEED={seed}: {error}"))
+        .map_err(|error| anyhow::anyhow!("SEED={seed}: {error}"))?;
+    if mode.keeps() {
+        let hits = runtime.block_on(pair.metric("integratedb_cache_hits_total{"))?;
+        ensure!(hits >= f64::from(cases / 4), "only {hits} answers came from what is kept");
+    }
+    Ok(())
 }
 
 #[test]
@@ -200,4 +249,14 @@ fn a_connection_for_a_session_answers_the_same() -> Result<()> {
 #[test]
 fn a_connection_for_a_transaction_answers_the_same() -> Result<()> {
     all_are_the_same(Mode::Transaction)
+}
+
+#[test]
+fn a_connection_of_its_own_answers_the_same_from_what_is_kept() -> Result<()> {
+    all_are_the_same(Mode::PassCached)
+}
+
+#[test]
+fn a_connection_for_a_transaction_answers_the_same_from_what_is_kept() -> Result<()> {
+    all_are_the_same(Mode::TransactionCached)
 }

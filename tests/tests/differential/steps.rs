@@ -9,7 +9,9 @@ use proptest::sample::select;
 
 use crate::compare::Mode;
 use crate::raw::Op;
-use crate::texts::{QUERIES, STATEMENTS, Statement, UNSHARED};
+use crate::texts::{
+    BETWEEN, QUERIES, READ_STATEMENTS, READS, STATEMENTS, STATEMENTS_BETWEEN, Statement, UNSHARED,
+};
 
 /// A session from its login to its end.
 #[derive(Clone, Debug)]
@@ -39,6 +41,10 @@ pub(crate) enum Step {
     Sync,
     /// What most clients do for one statement: Parse, Bind, Describe, Execute up to a number of rows.
     Extended(&'static str, Statement, i32),
+    /// The same as a unit of its own, up to Sync, as drivers do.
+    Unit(Unit),
+    /// Parse, Describe and Sync.
+    Prepare(&'static str, Statement),
     /// An existing statement, by its name.
     Again(&'static str, Values),
     CopyIn(CopyIn),
@@ -49,6 +55,8 @@ pub(crate) enum Step {
     StrayFail,
     /// Waits for all answers, as a client does that has nothing else to do.
     Wait,
+    /// One that is answered by one ReadyForQuery, which is waited for, and nothing else is under way.
+    Alone(Box<Step>),
 }
 
 /// Data that goes in.
@@ -63,6 +71,19 @@ pub(crate) struct CopyIn {
     pub(crate) sync_between: bool,
     pub(crate) data: Vec<&'static str>,
     pub(crate) fails: bool,
+}
+
+/// What runs one statement, and nothing else.
+#[derive(Clone, Debug)]
+pub(crate) struct Unit {
+    name: &'static str,
+    /// Else it was before, if the client is right.
+    is_parsed: bool,
+    describes: bool,
+    closes: bool,
+    /// Results in binary.
+    is_binary: bool,
+    statement: Statement,
 }
 
 /// Parameters and their formats.
@@ -184,7 +205,7 @@ fn copy_in(mode: Mode) -> impl Strategy<Value = CopyIn> {
             early_sync,
             // If the data is wrong, only the server knows whether it was before the Sync, and so whether it answers;
             // a proxy that gives answers of its own can't tell any more where they belong.
-            sync_between: sync_between && mode != Mode::Transaction,
+            sync_between: sync_between && !mode.shares(),
             data,
             fails,
         },
@@ -193,7 +214,7 @@ fn copy_in(mode: Mode) -> impl Strategy<Value = CopyIn> {
 
 fn step(mode: Mode) -> impl Strategy<Value = Step> {
     let statements = || {
-        let are_shared = mode == Mode::Transaction;
+        let are_shared = mode.shares();
         let all = STATEMENTS.iter().filter(|(text, ..)| !are_shared || !UNSHARED.contains(text));
         select(all.copied().collect::<Vec<_>>())
     };
@@ -222,6 +243,34 @@ fn step(mode: Mode) -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What is answered from what is kept, and what comes between such answers.
+fn reading_step() -> impl Strategy<Value = Step> {
+    let statement = || prop_oneof![4 => select(READ_STATEMENTS), 1 => select(STATEMENTS_BETWEEN)];
+    let unit = (name(), any::<[bool; 2]>(), any::<[bool; 2]>(), statement()).prop_map(
+        |(name, [is_parsed, describes], [closes, is_binary], statement)| {
+            Step::Unit(Unit { name, is_parsed, describes, closes, is_binary, statement })
+        },
+    );
+    let step = prop_oneof![
+        6 => select(READS).prop_map(Step::Query),
+        2 => select(BETWEEN).prop_map(Step::Query),
+        6 => unit,
+        1 => (name(), statement()).prop_map(|(name, text)| Step::Prepare(name, text)),
+    ];
+    // Nothing is answered from what is kept while another answer is owed.
+    (step, prop::bool::weighted(0.9)).prop_map(|(step, is_alone)| match is_alone {
+        true => Step::Alone(Box::new(step)),
+        false => step,
+    })
+}
+
+fn any_step(mode: Mode) -> BoxedStrategy<Step> {
+    match mode.keeps() {
+        true => prop_oneof![1 => step(mode), 7 => reading_step()].boxed(),
+        false => step(mode).boxed(),
+    }
+}
+
 fn ending() -> impl Strategy<Value = Ending> {
     prop_oneof![
         30 => Just(Ending::Polite),
@@ -246,7 +295,7 @@ pub(crate) fn stream(most: usize, mode: Mode) -> impl Strategy<Value = Stream> {
         2 => prop::collection::vec(1..40_usize, 1..6),
         2 => prop::collection::vec(1..20_000_usize, 1..6),
     ];
-    (prop::collection::vec(step(mode), 0..most), ending(), pieces).prop_map(
+    (prop::collection::vec(any_step(mode), 0..most), ending(), pieces).prop_map(
         |(steps, ending, pieces)| {
             // One byte at a time takes long where there are many.
             let is_long = steps.iter().any(|step| match step {
@@ -283,6 +332,8 @@ impl Stream {
 struct Ops {
     done: Vec<Op>,
     bytes: Vec<u8>,
+    /// Nothing is under way.
+    is_settled: bool,
 }
 
 /// What only a text with a zero byte could break.
@@ -332,6 +383,7 @@ impl Ops {
     }
 
     fn step(&mut self, step: &Step) {
+        let was_settled = std::mem::take(&mut self.is_settled);
         let buffer = &mut self.bytes;
         match step {
             Step::Query(text) => self.query(text),
@@ -362,6 +414,12 @@ impl Ops {
                 self.describe(Target::Portal, "");
                 self.execute("", *rows);
             }
+            Step::Unit(unit) => self.unit(unit),
+            Step::Prepare(name, statement) => {
+                self.parse(name, *statement);
+                self.describe(Target::Statement, name);
+                write::frontend::sync(&mut self.bytes);
+            }
             Step::Again(name, values) => {
                 self.bind("p1", name, values);
                 self.execute("p1", 2);
@@ -378,8 +436,37 @@ impl Ops {
             Step::StrayData => self.message(tag::COPY_DATA, b"7\tx\n"),
             Step::StrayDone => self.message(tag::COPY_DONE, b""),
             Step::StrayFail => self.message(tag::COPY_FAIL, b"why not\0"),
-            Step::Wait => self.then(Op::Settle),
+            Step::Wait => {
+                self.then(Op::Settle);
+                self.is_settled = true;
+            }
+            Step::Alone(step) => {
+                if !was_settled {
+                    self.then(Op::Settle);
+                }
+                self.step(step);
+                self.then(Op::Await(&[backend::READY]));
+                self.is_settled = true;
+            }
         }
+    }
+
+    fn unit(&mut self, unit: &Unit) {
+        let Unit { name, is_parsed, describes, closes, is_binary, statement } = *unit;
+        if is_parsed {
+            self.parse(name, statement);
+        }
+        let values = statement.2.iter().map(|v| v.map(|v| Value(v.into()))).collect();
+        let results = vec![i16::from(is_binary)];
+        self.bind("", name, &Values { formats: Vec::new(), values, results });
+        if describes {
+            self.describe(Target::Portal, "");
+        }
+        self.execute("", 0);
+        if closes {
+            write::frontend::close(&mut self.bytes, Target::Portal, b"").expect(WRITABLE);
+        }
+        write::frontend::sync(&mut self.bytes);
     }
 
     fn copy_in(&mut self, copy: &CopyIn) {

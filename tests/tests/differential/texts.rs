@@ -10,16 +10,23 @@ pub(crate) const SCHEMA: &str = "
     GRANT ALL ON items TO app, other;
     ALTER TABLE changing OWNER TO app";
 
-/// Brings the rows and columns back that a stream may have changed. It waits until the one before is over.
+/// Brings the rows and columns back that a stream may have changed, and writes nothing where none has. It waits
+/// until the one before is over.
 pub(crate) const RESTORE: &str = "
-    TRUNCATE items;
-    INSERT INTO items SELECT n, 'item ' || n FROM generate_series(1, 20) n;
+    BEGIN; LOCK TABLE items, changing IN SHARE MODE;
     DO $$ BEGIN
         IF (SELECT atttypid FROM pg_attribute WHERE attrelid = 'changing'::regclass AND attnum = 1) <> 23 THEN
             ALTER TABLE changing ALTER c TYPE int USING 1;
         END IF;
+        IF (SELECT string_agg(c::text, ',') FROM changing) IS DISTINCT FROM '1' THEN
+            TRUNCATE changing; INSERT INTO changing VALUES (1);
+        END IF;
+        IF (SELECT string_agg(id || ' ' || name, ',') FROM items) IS DISTINCT FROM
+           (SELECT string_agg(n || ' item ' || n, ',') FROM generate_series(1, 20) n) THEN
+            TRUNCATE items; INSERT INTO items SELECT n, 'item ' || n FROM generate_series(1, 20) n;
+        END IF;
     END $$;
-    TRUNCATE changing; INSERT INTO changing VALUES (1)";
+    COMMIT";
 
 /// Texts for Query, whatever the pooling.
 pub(crate) const QUERIES: &[&str] = &[
@@ -136,6 +143,31 @@ pub(crate) const QUERIES: &[&str] = &[
     "SELECT pg_cancel_backend(pg_backend_pid())",
 ];
 
+/// Texts for Query of which most can be kept.
+pub(crate) const READS: &[&str] = &[
+    "SELECT * FROM items ORDER BY id LIMIT 3",
+    "SELECT count(*) FROM items WHERE id IN (1, 5000)",
+    "SELECT 1 / (id - 2) FROM items WHERE id IN (1, 2) ORDER BY id",
+    "SELECT 1",
+    "SELECT 2 AS two; SELECT 3",
+    "SELECT * FROM changing",
+];
+
+/// What comes between them.
+pub(crate) const BETWEEN: &[&str] = &[
+    "BEGIN",
+    "START TRANSACTION READ ONLY",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "SAVEPOINT a",
+    "ROLLBACK TO a",
+    "UPDATE items SET name = name || '!' WHERE id = 2",
+    "INSERT INTO items VALUES (5000, 'x')",
+    "DEALLOCATE ALL",
+    "SET LOCAL search_path = pg_catalog",
+];
+
 /// A text to prepare, the types it declares, and parameters that fit.
 pub(crate) type Statement = (&'static str, &'static [u32], &'static [Option<&'static str>]);
 
@@ -180,6 +212,23 @@ pub(crate) const STATEMENTS: &[Statement] = &[
     ("DISCARD ALL", &[], &[]),
     ("CREATE TEMP TABLE mine (n int)", &[], &[]),
     ("SELECT n + $1 AS n FROM mine", &[23], &[Some("1")]),
+];
+
+/// Those for units of their own.
+pub(crate) const READ_STATEMENTS: &[Statement] = &[
+    ("SELECT * FROM items WHERE id = $1", &[23], &[Some("2")]),
+    ("SELECT * FROM items WHERE id > $1 ORDER BY id", &[], &[Some("17")]),
+    ("SELECT name FROM items WHERE id = 2", &[], &[]),
+    ("SELECT 1 / (id - $1) FROM items WHERE id = 2", &[], &[Some("2")]),
+];
+
+/// What comes between them.
+pub(crate) const STATEMENTS_BETWEEN: &[Statement] = &[
+    ("UPDATE items SET name = $2 WHERE id = $1", &[], &[Some("2"), Some("b")]),
+    ("BEGIN", &[], &[]),
+    ("START TRANSACTION", &[], &[]),
+    ("COMMIT", &[], &[]),
+    ("ROLLBACK", &[], &[]),
 ];
 
 /// Those of them that pooling by transactions is known to answer otherwise: a statement that was prepared by Parse
