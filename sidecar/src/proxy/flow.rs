@@ -197,6 +197,13 @@ impl Flow {
         self.queue.iter().any(|expect| !matches!(expect, Expect::Own(_)))
     }
 
+    /// Whether what the proxy itself has asked is answered before [`Self::is_empty`], and nothing else is.
+    pub(crate) fn owes_only_own(&self) -> bool {
+        let is_own = |expect: &Expect| matches!(expect, Expect::Own(_));
+        let is_between = !self.skipping && !self.batch_open;
+        !self.queue.is_empty() && is_between && self.queue.iter().all(is_own)
+    }
+
     /// Whether the origin takes in data of a COPY now.
     pub(crate) const fn is_copying_in(&self) -> bool {
         self.copying_in

@@ -56,8 +56,6 @@ pub(super) struct Caching {
     pub(super) written: Vec<Scope>,
     /// What was written and acknowledged, and is not known to have arrived here.
     pub(super) fences: VecDeque<FenceId>,
-    /// SQL has given names to statements, which the client may not give again.
-    pub(super) has_sql_names: bool,
     /// Statements that were prepared or run since the schema last changed, and how often it had by then.
     current: (u64, HashSet<Box<[u8]>>),
     /// What it waits for before it answers.
@@ -178,7 +176,6 @@ impl Caching {
             leads: None,
             written: Vec::new(),
             fences: VecDeque::new(),
-            has_sql_names: false,
             current: (0, HashSet::new()),
             pause: None,
             has_waited: false,

@@ -1,8 +1,8 @@
 //! What the origin's messages mean, and what of them goes to the client.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
+use integratedb_cache::Scope;
 use integratedb_template::Class;
 use integratedb_wire::frame::{self, HEADER};
 use integratedb_wire::tag::backend as tag;
@@ -246,6 +246,13 @@ impl Session {
             self.judges_tags = false;
             self.portals.clear();
             self.count_pin(self.pinned);
+            // Nobody knows what this ends. The keeper has the fence fall.
+            if self.unsound
+                && let Some(caching) = &self.caching
+                && caching.engine.follows()
+            {
+                caching.engine.fence(&[Scope::Everything]);
+            }
         }
     }
 
@@ -328,10 +335,6 @@ impl Session {
             self.failed = true;
             return;
         }
-        if !self.shares() && dropped.iter().any(|expect| matches!(expect, Expect::Parse(_))) {
-            // What a name stood for before is not known.
-            self.labels = HashMap::default();
-        }
         let failed = dropped.iter().rev().find_map(|expect| match expect {
             Expect::Execute(watch) => Some(watch),
             _ => None,
@@ -343,6 +346,9 @@ impl Session {
         let mut dropped = dropped.into_iter();
         while let Some(expect) = dropped.next() {
             match expect {
+                Expect::Parse(Some(undo)) if !self.shares() => self.doubt(&undo.name),
+                // It was not closed, whichever it was.
+                Expect::Close if !self.shares() => self.doubts_names = true,
                 Expect::Parse(Some(undo)) => {
                     // The one that failed took away what was there before; those after it were skipped.
                     if undo.name.is_empty() && dropped.len() == 0 {

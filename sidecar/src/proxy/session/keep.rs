@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use integratedb_template::Class;
-use integratedb_wire::{TransactionStatus, write};
+use integratedb_wire::{Target, TransactionStatus, write};
 
 use super::Session;
 use super::caching::{Awaited, Caching, Pause};
@@ -76,6 +76,7 @@ impl Session {
     fn answer_unit(&mut self, caching: &mut Caching, bytes: &[u8]) -> Kept {
         if !self.flow.is_empty()
             || self.output.len() > MOST_OUTPUT
+            || self.unsound
             || self.status != TransactionStatus::Idle
             || caching.unit_left > 0
             || self.terminated
@@ -149,6 +150,12 @@ impl Session {
 
     /// BEGIN, COMMIT and ROLLBACK of a block that the origin need not know of.
     fn control(&mut self, caching: &mut Caching, unit: &Unit<'_>, subject: &Subject) -> bool {
+        // The origin refuses parameters, in its own words.
+        if let Unit::Extended(extended) = unit
+            && !(subject.types().is_empty() && has_no_values(extended.parameters))
+        {
+            return false;
+        }
         let tag = match (subject.seen.control, caching.block.is_some()) {
             (Control::Begin, false) => {
                 // Only what reads a new snapshot for each statement may be answered from several.
@@ -159,7 +166,10 @@ impl Session {
                     return false;
                 }
                 caching.block = Some(subject.text(unit).into());
-                "BEGIN"
+                match subject.seen.template.text.starts_with("start") {
+                    true => "START TRANSACTION",
+                    false => "BEGIN",
+                }
             }
             (Control::Commit, true) => {
                 caching.block = None;
@@ -225,7 +235,15 @@ impl Session {
             Unit::Extended(_) | Unit::Preparation { .. } => {}
             // A Query takes the statement without a name away.
             Unit::Simple { .. } if self.shares() => drop(self.names.set(b"", None)),
-            Unit::Simple { .. } => drop(self.labels.remove(&b""[..])),
+            // So the origin is told before it is told anything else: it has not seen the Query.
+            Unit::Simple { .. } => {
+                if self.labels.remove(&b""[..]).is_some() {
+                    let mut close = Vec::new();
+                    write::frontend::close(&mut close, Target::Statement, b"")
+                        .expect("a short name");
+                    caching.keep_back(b"", &close);
+                }
+            }
         }
     }
 
@@ -237,9 +255,7 @@ impl Session {
                 Some(Subject { seen, statement: None })
             }
             Unit::Extended(Extended { parse: Some(parse), .. }) => {
-                let has_sql_names = self.caching.as_ref().is_some_and(|c| c.has_sql_names);
-                if !parse.name.is_empty() && (has_sql_names || self.statement(parse.name).is_some())
-                {
+                if !parse.name.is_empty() && self.may_be_taken(parse.name) {
                     return None;
                 }
                 let seen = self.look_at(parse.text)?;
@@ -274,10 +290,23 @@ impl Session {
         self.cache.statements().intern(text, types, &reading(&self.params), seen)
     }
 
+    /// Whether the origin may refuse to give this name to a statement.
+    fn may_be_taken(&self, name: &[u8]) -> bool {
+        match self.shares() {
+            true => self.names.get(name).is_some(),
+            false => self.doubts_names || self.labels.contains_key(name),
+        }
+    }
+
     fn statement(&self, name: &[u8]) -> Option<Arc<Statement>> {
         match self.shares() {
             true => self.names.get(name).cloned(),
             false => self.labels.get(name).and_then(|label| label.statement.clone()),
         }
     }
+}
+
+/// Whether what follows the names in a Bind has no parameters: at most one format for all, and no values.
+fn has_no_values(parameters: &[u8]) -> bool {
+    matches!(parameters, [0, 0, 0, 0, ..] | [0, 1, _, _, 0, 0, ..])
 }

@@ -7,7 +7,6 @@
 //!   dropped by all that concerns it.
 //! - after: where the log ends. All that the query has seen or written is before that.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +54,11 @@ impl Session {
     }
 
     fn before(&mut self, caching: &mut Caching, bytes: &[u8], link: &mut Backend) -> Before {
+        // What the proxy asked now would be answered to the client.
+        if self.unsound {
+            caching.contact();
+            return Before::Send;
+        }
         let unit = match self.flow.is_empty() {
             true => unit::read(bytes),
             // What is done for a block is decided one by one; and a position that is on its way may do for a hit.
@@ -78,7 +82,7 @@ impl Session {
         }
         let subject = unit.as_ref().and_then(|unit| self.subject(unit));
         if let Some(subject) = &subject {
-            self.forget_labels(Some(caching), &subject.seen);
+            self.forget_labels(&subject.seen);
         }
         let (Some(unit), Some(subject)) = (unit, subject) else {
             self.send_kept_back(caching, None);
@@ -175,11 +179,11 @@ impl Session {
     /// Whether only the answer to a question for the position is owed, and what comes next may be answered from what
     /// is kept once it is there.
     fn may_wait_for_position(&self, bytes: &[u8]) -> bool {
-        !self.flow.owes_client()
+        self.flow.owes_only_own()
             && self.status == TransactionStatus::Idle
-            && unit::read(bytes)
-                .and_then(|unit| self.subject(&unit))
-                .is_some_and(|subject| subject.seen.class == Class::Dql)
+            && unit::read(bytes).and_then(|unit| self.subject(&unit)).is_some_and(|subject| {
+                subject.seen.class == Class::Dql || subject.seen.control == Control::Begin
+            })
     }
 
     /// The origin learns of the statements that it does not know yet, but for one that the unit itself prepares.
@@ -323,9 +327,7 @@ impl Session {
 
     /// Notes a statement that is passed on without being looked at as a unit: in a pipeline, or in pieces.
     pub(super) fn note_loose(&mut self, seen: &Seen, types: &[u8]) {
-        let mut own = self.caching.take();
-        self.forget_labels(own.as_deref_mut(), seen);
-        self.caching = own;
+        self.forget_labels(seen);
         let Some(caching) = &mut self.caching else { return };
         if caching.unit_left > 0 {
             return;
@@ -353,14 +355,26 @@ impl Session {
     }
 
     /// Where SQL gives or takes names of statements, what they stand for is not told by what the client has prepared.
-    fn forget_labels(&mut self, caching: Option<&mut Caching>, seen: &Seen) {
+    fn forget_labels(&mut self, seen: &Seen) {
         let names = Effects::DEALLOCATE.union(Effects::DISCARD).union(Effects::PREPARE);
-        if let Some(caching) = caching
-            && seen.effects.intersects(names)
-        {
-            caching.has_sql_names |= seen.effects.contains(Effects::PREPARE);
-            self.labels = HashMap::default();
+        if !seen.effects.intersects(names) {
+            return;
         }
+        for label in self.labels.values_mut() {
+            label.statement = None;
+        }
+        if seen.effects.contains(Effects::PREPARE) {
+            self.doubts_names = true;
+        }
+    }
+
+    /// A Parse has failed that gives this name, or was skipped: it stands for what it did before, if for anything. What
+    /// was sent meanwhile may have been taken for something else.
+    pub(super) fn doubt(&mut self, name: &[u8]) {
+        if let Some(label) = self.labels.get_mut(name) {
+            label.statement = None;
+        }
+        self.note_unknown();
     }
 
     /// The same of a Bind that names a statement, where names are the origin's matter.
@@ -463,7 +477,8 @@ impl Session {
     pub(super) fn own_failed(&mut self) {
         // A statement that was kept back is not there; or another one is, by the same name.
         if self.flow.own() == Some(Own::Parse) {
-            self.labels = HashMap::default();
+            self.labels.values_mut().for_each(|label| label.statement = None);
+            self.doubts_names = true;
             if let Some(caching) = &mut self.caching
                 && let Some(underway) = &mut caching.underway
             {
@@ -534,7 +549,8 @@ impl Session {
                 caching.fences.push_back(caching.engine.fence(&scopes));
             }
             // What was not followed by the question is so now.
-            if !caching.fences.is_empty() && !caching.is_position_asked && self.flow.is_empty() {
+            let may_ask = !self.unsound && !caching.is_position_asked && self.flow.is_empty();
+            if !caching.fences.is_empty() && may_ask {
                 caching.is_position_asked = true;
                 self.call(Call::Position(caching.contacts), CURRENT_POSITION, &[], true);
             }

@@ -86,6 +86,8 @@ pub(super) struct Session {
     names: Names,
     /// Otherwise: what its statements were found to be.
     labels: HashMap<Box<[u8]>, Label, foldhash::fast::RandomState>,
+    /// There may be names that are not among them.
+    doubts_names: bool,
     /// What the statements behind its portals were found to be.
     portals: Portals,
     params: Params,
@@ -137,7 +139,7 @@ pub(super) struct Session {
 /// What a name of a statement stands for, where names are the origin's matter.
 struct Label {
     seen: Arc<Seen>,
-    /// Only where answers are kept.
+    /// Only where answers are kept, and while it is certain.
     statement: Option<Arc<Statement>>,
 }
 
@@ -234,6 +236,7 @@ impl Session {
             flow: Flow::default(),
             names: Names::default(),
             labels: HashMap::default(),
+            doubts_names: false,
             portals: Portals::default(),
             reads_text: can_be_read(&client.params),
             judges_tags: false,

@@ -308,6 +308,9 @@ impl Session {
             }
             self.note_forgetting(&seen);
             self.forget_unnamed(link);
+        } else if !self.shares() {
+            // A Query takes the statement without a name away.
+            self.labels.remove(&b""[..]);
         }
         self.note_effects(&seen);
         match text.len() > LOOKED_INTO {
@@ -377,8 +380,13 @@ impl Session {
                 if !self.shares() {
                     let statement =
                         self.caching.is_some().then(|| self.intern(text, types.bytes(), &seen));
+                    let undo = statement.is_some().then(|| Undo {
+                        name: name.into(),
+                        before: None,
+                        unnamed: None,
+                    });
                     self.label(name, seen, statement);
-                    self.flow.push(Expect::Parse(None));
+                    self.flow.push(Expect::Parse(undo));
                     return Up::Pass;
                 }
                 if self.flow.is_skipping() {
@@ -466,6 +474,7 @@ impl Session {
         // Those that SQL deallocates are not taken out, so that from time to time all are.
         if self.labels.len() >= LABELS {
             self.labels = HashMap::default();
+            self.doubts_names = true;
         }
         self.labels.insert(name.into(), Label { seen, statement });
     }
