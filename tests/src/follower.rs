@@ -197,7 +197,7 @@ impl Sink for Recorder {
         self.heard().fresh = Some(as_of);
     }
 
-    fn roles_changed(&mut self) {
+    fn roles_changed(&mut self, _: &str) {
         self.heard().roles += 1;
     }
 

@@ -51,14 +51,20 @@ impl<L: Send + Sync> Store<L> {
     }
 
     /// Puts back what was stored before, by a cache with the same secret, if it is suspended and nothing was
-    /// applied since it was made or flushed. All transactions that the entry does not see must be applied
-    /// before it is resumed. The tables must be covered, as they were then; publish them anew afterwards, with a
-    /// snapshot of now.
+    /// applied since it was made or flushed.
+    ///
+    /// The caller vouches for two things. The slot that was followed then is the one that is followed now, so every
+    /// transaction that the entry does not see and that touches it was applied to the entry, or will be before
+    /// the cache is resumed and known to be fresh. And what those dropped is not put back.
+    ///
+    /// That its tables are covered is not asked. They were for its snapshot when it was stored, and it is the slot
+    /// that covers them, not the process: one that left the publication since is told of in the log, in its turn.
+    /// New fills need more, since what was applied before is in no journal: publish the tables with a snapshot of now.
     pub fn restore(&self, key: Key, mut entry: Entry<L>, now: Instant) -> Outcome {
         entry.pins = normal(entry.pins.into_vec());
         let mut ledger = self.ledger();
         let judged = if self.is_suspended() && !ledger.has_applied {
-            self.judge_bounds(&ledger, &entry)
+            self.judge_itself(&entry)
         } else {
             Err(Refusal::TooLate)
         };
@@ -103,9 +109,6 @@ impl<L: Send + Sync> Store<L> {
     }
 
     fn judge_bounds(&self, ledger: &Ledger, entry: &Entry<L>) -> Result<(), Refusal> {
-        if !entry.seen_by_replication && entry.until.is_none() {
-            return Err(Refusal::Unlimited);
-        }
         // Who wrote a table before it was published is not decoded. All those have numbers below the `xmax` of
         // a snapshot taken after the publication had committed, and have ended if that is not above `xmin`.
         let covers = |pin: &Pin| {
@@ -113,6 +116,13 @@ impl<L: Send + Sync> Store<L> {
         };
         if entry.seen_by_replication && !entry.pins.iter().all(covers) {
             return Err(Refusal::NotCovered);
+        }
+        self.judge_itself(entry)
+    }
+
+    fn judge_itself(&self, entry: &Entry<L>) -> Result<(), Refusal> {
+        if !entry.seen_by_replication && entry.until.is_none() {
+            return Err(Refusal::Unlimited);
         }
         if entry.footprint() + overhead(entry) > self.settings.max_entry_bytes {
             return Err(Refusal::TooLarge);

@@ -85,6 +85,27 @@ pub(super) struct CachingView {
     evicted: u64,
     purged: u64,
     reader: Option<ReaderView>,
+    disk: Option<DiskView>,
+}
+
+/// What is kept beyond a restart.
+#[derive(Serialize, ToSchema)]
+struct DiskView {
+    /// Whether what is kept goes to the file. If not, the memory goes on alone.
+    on: bool,
+    /// Why not.
+    why: Option<String>,
+    entries: u64,
+    /// What they take, in bytes.
+    bytes: u64,
+    /// What the file takes.
+    file_bytes: u64,
+    /// Entries that were brought back when the process began.
+    restored: u64,
+    /// Entries that found no room in the file.
+    passed_over: u64,
+    /// Up to where in the origin's log the file is complete.
+    durable: String,
 }
 
 /// The reader of the origin's log.
@@ -178,6 +199,19 @@ pub(super) async fn show(
             wal_status: status.wal_status,
             last_error: status.last_error,
         });
+    let disk = engine.disk().map(|disk| {
+        let figures = disk.figures();
+        DiskView {
+            on: figures.off.is_none(),
+            why: figures.off,
+            entries: figures.entries,
+            bytes: figures.bytes,
+            file_bytes: figures.file_bytes,
+            restored: figures.restored,
+            passed_over: figures.passed_over,
+            durable: figures.durable.to_string(),
+        }
+    });
     let settings = engine.settings();
     Ok(Data {
         data: CachingView {
@@ -203,6 +237,7 @@ pub(super) async fn show(
             evicted: figures.evicted,
             purged: figures.purged,
             reader,
+            disk,
         },
     })
 }

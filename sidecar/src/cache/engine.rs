@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::awaited::Awaited;
 use super::description::{Plan, Table};
+use super::disk::{Disk, Names};
 use super::identity::Identity;
 use super::keeper::Task;
 use super::key::Hasher;
@@ -114,6 +115,7 @@ pub(crate) struct Engine {
     /// Some rule shares answers across roles.
     some_share_roles: AtomicBool,
     retired: AtomicBool,
+    disk: Option<Disk>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -121,19 +123,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Engine {
-    /// Keeps answers of this database; `key` makes the hashes they are found by. What others have to do for it is
-    /// sent to `tasks`.
+    /// Keeps answers of this database; `key` makes the hashes they are found by, and is the disk's if there is one. What
+    /// others have to do for it is sent to `tasks`.
     pub(crate) fn new(
         settings: CachingSettings,
         database: Vec<u8>,
         key: [u8; 16],
         tasks: UnboundedSender<Task>,
+        disk: Option<Disk>,
     ) -> Self {
         let mut limits = Settings::new(u128::from_ne_bytes(key), settings.max_bytes);
         limits.max_entry_bytes = settings.max_entry_bytes;
         limits.max_age = settings.max_age();
         limits.faults = settings.faults;
-        let store = Store::new(limits, Instant::now());
+        let observer = disk.as_ref().map_or_else(|| Box::new(()) as _, Disk::observer);
+        let store = Store::observed(limits, Instant::now(), observer);
+        // Those under which what comes back was kept, until others are known.
+        let rules = disk.as_ref().map(Disk::rules).unwrap_or_default();
+        let known = disk.as_ref().map(|disk| disk.names().clone()).unwrap_or_default();
+        let columns =
+            known.columns.into_iter().map(|(table, name, column)| ((table, name), column));
         Self {
             database,
             hasher: Hasher::new(key),
@@ -143,15 +152,30 @@ impl Engine {
             identities: Mutex::default(),
             epoch: AtomicU64::new(1),
             functions: RwLock::default(),
-            names: Mutex::default(),
-            columns: Mutex::default(),
-            rules: RwLock::default(),
+            names: Mutex::new(known.settings.into_iter().collect()),
+            columns: Mutex::new(columns.collect()),
             tasks,
             awaited: Awaited::default(),
-            some_share_roles: AtomicBool::new(false),
+            some_share_roles: AtomicBool::new(rules.some_share_roles()),
+            rules: RwLock::new(Arc::new(rules)),
             retired: AtomicBool::new(false),
+            disk,
             settings,
         }
+    }
+
+    /// What is kept beyond a restart, if anything is.
+    pub(crate) const fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
+    }
+
+    /// What changes are told by, and sessions are asked for.
+    pub(super) fn names(&self) -> Names {
+        let columns = lock(&self.columns);
+        let columns = columns.iter().map(|((table, name), column)| (*table, name.clone(), *column));
+        let mut columns: Vec<_> = columns.collect();
+        columns.sort_unstable();
+        Names { columns, settings: lock(&self.names).iter().cloned().collect() }
     }
 
     pub(crate) const fn settings(&self) -> &CachingSettings {
@@ -161,6 +185,11 @@ impl Engine {
     /// Whether it is this database whose answers are kept; without replication, any is.
     pub(crate) fn is_of(&self, database: &[u8]) -> bool {
         *self.database == *database
+    }
+
+    /// The database whose answers are kept.
+    pub(super) fn database(&self) -> &[u8] {
+        &self.database
     }
 
     pub(crate) const fn store(&self) -> &Arc<Store<Label>> {
@@ -524,11 +553,14 @@ impl Engine {
         if *self.rules() == rules {
             return;
         }
-        let some_share = rules.templates.values().any(|rule| rule.share_roles == Some(true));
+        let some_share = rules.some_share_roles();
         self.some_share_roles.store(some_share, Ordering::Relaxed);
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules.clone());
         // What was kept by the former ones may be so for longer, or for more, than the new ones say.
         let dropped = self.store.purge_all();
+        if let Some(disk) = &self.disk {
+            disk.note_rules(rules);
+        }
         tracing::info!(dropped, "rules have changed");
     }
 }

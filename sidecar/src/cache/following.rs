@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::disk::Disk;
 use super::engine::Engine;
 use super::keeper::Keeper;
 use super::settings::{CachingSettings, SlotKind};
 use super::sink::CacheSink;
 use crate::proxy::CacheId;
+use crate::proxy::observe::Queries;
 use crate::replication::{Reader, ReaderSettings, Slot, Status};
 
 /// An engine, and the tasks that serve it; they end when this does.
@@ -31,12 +33,15 @@ fn source(settings: &CachingSettings, origin: &str) -> String {
 }
 
 impl Following {
-    /// Begins to follow the database that the settings name. `key` makes hashes. Errors say which setting is wrong.
+    /// Begins to follow the database that the settings name. `key` makes hashes, and is the disk's if there is one.
+    /// Errors say which setting is wrong.
     pub(crate) fn start(
         id: &CacheId,
         settings: &CachingSettings,
         origin: &str,
         key: [u8; 16],
+        disk: Option<Disk>,
+        queries: &Arc<Queries>,
     ) -> Result<Self, String> {
         let (_, url) = crate::tls::Tls::take_from(settings.url.expose_secret())
             .map_err(|error| format!("caching.url: {error}"))?;
@@ -44,23 +49,30 @@ impl Following {
             .map_err(|error| format!("caching.url: {error}"))?;
         let database = parsed.get_dbname().ok_or("caching.url names no database")?.to_owned();
         let (tasks, requests) = unbounded_channel();
-        let engine =
-            Arc::new(Engine::new(settings.clone(), database.into_bytes(), key, tasks.clone()));
+        let (database, asked) = (database.into_bytes(), tasks.clone());
+        let engine = Arc::new(Engine::new(settings.clone(), database, key, asked, disk));
         let end = CancellationToken::new();
         let reader = match settings.replication {
             false => None,
             true => {
                 let name = settings.slot_name.clone().unwrap_or_else(|| slot_name(id));
                 let slot = match settings.slot {
-                    SlotKind::Temporary => Slot::Temporary(name),
-                    SlotKind::Permanent => Slot::Permanent(name),
+                    SlotKind::Temporary => Slot::Temporary(name.clone()),
+                    SlotKind::Permanent => Slot::Permanent(name.clone()),
                 };
                 let mut wanted = ReaderSettings::new(id.as_str(), settings.url.clone(), slot);
                 wanted.lag_time = settings.max_lag();
                 wanted.probe_interval = settings.probe_interval();
-                let sink = CacheSink::new(Arc::clone(&engine), tasks);
-                let reader = Reader::start(wanted, vec![Box::new(sink)], end.clone());
-                Some(reader.map_err(|error| format!("caching: {error}"))?)
+                let sink = CacheSink::new(Arc::clone(&engine), tasks, name);
+                let (loaded, waited) = tokio::sync::oneshot::channel();
+                // However the loading ends, it has.
+                let ready = async { drop(waited.await) };
+                let reader = Reader::start_after(ready, wanted, vec![Box::new(sink)], end.clone());
+                let reader = reader.map_err(|error| format!("caching: {error}"))?;
+                if let Some(disk) = engine.disk() {
+                    disk.start(Arc::clone(&engine), Arc::clone(queries), loaded);
+                }
+                Some(reader)
             }
         };
         let sql = reader.as_ref().map(Reader::sql);
@@ -68,6 +80,13 @@ impl Following {
         tokio::spawn(keeper.run(requests, end.clone()));
         let source = source(settings, origin);
         Ok(Self { engine, reader, source, _end: end.drop_guard() })
+    }
+
+    /// Lets go of the disk, for who comes next.
+    pub(crate) fn close_disk(&self) {
+        if let Some(disk) = self.engine.disk() {
+            disk.close();
+        }
     }
 
     /// Whether it was started with these settings for this origin.
@@ -87,6 +106,8 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
+        // First, so that what is dropped now stays on disk for the next one.
+        self.close_disk();
         self.engine.retire();
     }
 }

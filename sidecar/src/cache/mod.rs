@@ -5,10 +5,12 @@
 //!   session is, `description` what a statement depends on; `key` makes hashes of both.
 //! - `sink` takes the origin's committed transactions from `crate::replication`, `keeper` has tables published and looks
 //!   after what nobody else does; `following` starts them all.
+//! - `disk` keeps it beyond a restart.
 //! - `rules` is what people decide over the automatic, `figures` what they see of it.
 
 mod awaited;
 mod description;
+mod disk;
 mod engine;
 mod figures;
 mod following;
@@ -20,6 +22,8 @@ mod settings;
 mod sink;
 
 pub(crate) use description::{Plan, Values};
+pub use disk::DiskSettings;
+pub(crate) use disk::{Disk, DiskFigures};
 pub(crate) use engine::{Engine, Fetched, Found, Who};
 pub(crate) use figures::CacheFigures;
 pub(crate) use following::Following;

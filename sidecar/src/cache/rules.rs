@@ -21,7 +21,7 @@ pub struct Rule {
 }
 
 /// The rules of a cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
     /// What is kept without a rule, where that is not what the configuration says.
     pub(crate) mode: Option<Mode>,
@@ -82,6 +82,11 @@ impl Rules {
                 _ => Decision::No(why),
             },
         }
+    }
+
+    /// Whether some template's answers are for all roles.
+    pub(crate) fn some_share_roles(&self) -> bool {
+        self.templates.values().any(|rule| rule.share_roles == Some(true))
     }
 
     /// Whether answers of a template are for all roles.

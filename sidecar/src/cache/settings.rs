@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::disk::DiskSettings;
 use crate::secret::Secret;
 
 /// What is kept without being told.
@@ -71,6 +72,8 @@ pub struct CachingSettings {
     pub slot: SlotKind,
     /// The slot's name; `integratedb_` and the cache's id unless told.
     pub slot_name: Option<String>,
+    /// Where answers are kept beyond a restart. It takes a permanent slot, which tells what changed meanwhile.
+    pub disk: Option<DiskSettings>,
     /// What is broken on purpose, to prove that tests would notice.
     #[serde(skip)]
     #[doc(hidden)]
@@ -91,12 +94,24 @@ impl Default for CachingSettings {
             flight_ms: 5_000,
             slot: SlotKind::Temporary,
             slot_name: None,
+            disk: None,
             faults: integratedb_cache::Faults::default(),
         }
     }
 }
 
 impl CachingSettings {
+    /// What contradicts itself.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.disk.is_some() && !(self.replication && self.slot == SlotKind::Permanent) {
+            return Err(
+                "caching.disk needs slot = \"permanent\": what changes while the sidecar is away is told by \
+                        a slot that stays",
+            );
+        }
+        Ok(())
+    }
+
     pub(crate) const fn max_lag(&self) -> Duration {
         Duration::from_millis(self.max_lag_ms)
     }
@@ -121,5 +136,21 @@ impl CachingSettings {
 
     pub(crate) const fn wait(&self) -> Duration {
         Duration::from_millis(self.wait_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_needs_a_slot_that_stays() {
+        let disk = Some(DiskSettings::new("somewhere"));
+        let mut settings = CachingSettings { disk, ..CachingSettings::default() };
+        assert!(settings.check().expect_err("temporary").contains("slot = \"permanent\""));
+        settings.slot = SlotKind::Permanent;
+        assert_eq!(settings.check(), Ok(()));
+        settings.replication = false;
+        assert!(settings.check().is_err());
     }
 }

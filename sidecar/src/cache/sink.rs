@@ -11,6 +11,7 @@ use integratedb_cache::{
 use serde::Deserialize;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::disk::Source;
 use super::engine::Engine;
 use super::keeper::Task;
 use crate::replication::{
@@ -60,12 +61,40 @@ pub(super) struct CacheSink {
     applied: crate::replication::Lsn,
     /// Something may have been missed since the last connection.
     is_lost: bool,
+    slot: String,
+    /// No connection stood yet.
+    is_first: bool,
+    /// The roles there were when they were last looked at.
+    roles: Option<String>,
 }
 
 impl CacheSink {
-    pub(super) fn new(engine: Arc<Engine>, tasks: UnboundedSender<Task>) -> Self {
-        let applied = crate::replication::Lsn(0);
-        Self { engine, tasks, open: None, near: Xid(0), applied, is_lost: false }
+    /// `slot`: the name of the one that is followed.
+    pub(super) fn new(engine: Arc<Engine>, tasks: UnboundedSender<Task>, slot: String) -> Self {
+        Self {
+            engine,
+            tasks,
+            open: None,
+            near: Xid(0),
+            applied: crate::replication::Lsn(0),
+            is_lost: false,
+            slot,
+            is_first: true,
+            roles: None,
+        }
+    }
+
+    /// Whether this connection does not go on where what is kept ended.
+    fn begins_anew(&mut self, connected: &Connected, source: &Source) -> bool {
+        if connected.slot_is_new || std::mem::take(&mut self.is_lost) {
+            return true;
+        }
+        let Some(disk) = self.engine.disk() else { return false };
+        let continues = disk.continues(source, connected, self.is_first);
+        if let Err(why) = continues {
+            tracing::info!(why, "what is on disk is dropped");
+        }
+        continues.is_err()
     }
 
     fn table(&mut self, relation: &Relation) -> Option<&mut Table> {
@@ -78,6 +107,15 @@ impl CacheSink {
             });
             Table { rows: Rows::Some(Vec::new()), columns: columns.collect() }
         }))
+    }
+
+    /// Roles are others. No commit tells of it, so it is as of now.
+    fn purge(&self) {
+        self.engine.forget_schema();
+        self.engine.store().purge_all();
+        if let Some(disk) = self.engine.disk() {
+            disk.note_roles(self.roles.as_deref());
+        }
     }
 
     fn send(&self, task: Task) {
@@ -116,10 +154,19 @@ impl Sink for CacheSink {
         if let Some(snapshot) = &snapshot {
             self.near = snapshot.xmax;
         }
-        let anew = connected.slot_is_new || std::mem::take(&mut self.is_lost) || snapshot.is_none();
+        let source = Source::of(connected, &self.slot, &self.engine);
+        let anew = self.begins_anew(connected, &source) || snapshot.is_none();
+        let had_others = !self.is_first && self.roles != connected.roles;
+        self.is_first = false;
+        self.roles.clone_from(&connected.roles);
         if anew {
             // What was committed before is not told.
             self.engine.start_anew("a new replication slot");
+            if let Some(disk) = self.engine.disk() {
+                disk.begin(source, connected.roles.as_deref());
+            }
+        } else if had_others {
+            self.purge();
         }
         self.applied = connected.start;
         self.engine.connected(Lsn(connected.start.0));
@@ -225,13 +272,15 @@ impl Sink for CacheSink {
         self.engine.store().fresh(as_of);
     }
 
-    fn roles_changed(&mut self) {
-        // No commit tells of it, so it is as of now.
-        self.engine.forget_schema();
-        self.engine.store().purge_all();
+    fn roles_changed(&mut self, fingerprint: &str) {
+        self.roles = Some(fingerprint.to_owned());
+        self.purge();
     }
 
     fn confirmable(&self) -> crate::replication::Lsn {
-        self.applied
+        match self.engine.disk() {
+            Some(disk) => crate::replication::Lsn(disk.confirmable(Lsn(self.applied.0)).0),
+            None => self.applied,
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::pool::{Figures, Pool, PoolKey};
 use super::settings::{CacheId, CacheSettings, limit};
 use super::statements::Statements;
 use super::verifiers::Verifiers;
-use crate::cache::{Engine, Following};
+use crate::cache::{Disk, Engine, Following};
 
 /// How long a pool is kept that nobody uses.
 const POOL_KEPT: Duration = Duration::from_secs(300);
@@ -71,16 +71,33 @@ impl Cache {
         before: Option<&Self>,
     ) -> Result<Self, String> {
         settings.check()?;
-        let key = before.map_or_else(super::random::bytes, |before| before.key);
-        let queries = before.map(|before| Arc::clone(&before.queries));
-        let following = match (&settings.caching, before.and_then(|b| b.following.as_ref())) {
-            (None, _) => None,
-            (Some(caching), Some(following)) if following.is_same(caching, &settings.origin) => {
-                Some(Arc::clone(following))
+        let mut key = before.map_or_else(super::random::bytes, |before| before.key);
+        let before_it = before.and_then(|before| before.following.as_ref());
+        let goes_on = match (&settings.caching, before_it) {
+            (Some(caching), Some(following)) => following.is_same(caching, &settings.origin),
+            _ => false,
+        };
+        let mut disk = None;
+        if !goes_on && let Some(wanted) = settings.caching.as_ref().and_then(|c| c.disk.as_ref()) {
+            // Two can't have one file open.
+            if let Some(following) = before_it {
+                following.close_disk();
             }
+            let opened = Disk::open(wanted, key)?;
+            key = opened.key();
+            disk = Some(opened);
+        }
+        // What was hashed with another key is not found again.
+        let queries = before.filter(|before| before.key == key).map(|b| Arc::clone(&b.queries));
+        let queries =
+            queries.unwrap_or_else(|| Arc::new(Queries::new(settings.max_templates, key)));
+        let following = match (&settings.caching, before_it) {
+            (None, _) => None,
+            (Some(_), Some(following)) if goes_on => Some(Arc::clone(following)),
             (Some(caching), _) => {
                 let origin = &settings.origin;
-                Some(Arc::new(Following::start(&id, caching, origin, key)?))
+                let following = Following::start(&id, caching, origin, key, disk, &queries)?;
+                Some(Arc::new(following))
             }
         };
         let origin = Origin::read(&settings.origin, Duration::from_secs(settings.connect_secs))?;
@@ -101,7 +118,7 @@ impl Cache {
             pools: Mutex::default(),
             slots: Arc::new(Semaphore::new(most)),
             statements: Statements::default(),
-            queries: queries.unwrap_or_else(|| Arc::new(Queries::new(settings.max_templates, key))),
+            queries,
             following,
             key,
             schema_age: AtomicU64::new(0),

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::cache::Cache;
 use super::observe::{BOUNDS, Figures};
 use super::registry::Registry;
+use crate::cache::DiskFigures;
 
 /// Appends the figures of all caches: their clients and connections, and calls, errors, bytes and latency by
 /// template. What a label names is an id of the template, whose text is in REST: labels should be short.
@@ -135,6 +136,27 @@ fn write_kept(caches: &[Arc<Cache>], out: &mut String) -> std::fmt::Result {
         head(out, &format!("integratedb_cache_{name}"), kind, help)?;
         for (id, figures) in &figures {
             writeln!(out, "integratedb_cache_{name}{{cache=\"{id}\"}} {}", count(figures))?;
+        }
+    }
+    let disks: Vec<_> = following
+        .iter()
+        .filter_map(|(cache, following)| Some((cache.id(), following.engine().disk()?.figures())))
+        .collect();
+    type Figure = fn(&DiskFigures) -> u64;
+    let counts: [(&str, &str, &str, Figure); 6] = [
+        ("off", "gauge", "1 if the file can't be used.", |f| u64::from(f.off.is_some())),
+        ("entries", "gauge", "Answers in the file.", |f| f.entries),
+        ("bytes", "gauge", "What the file takes.", |f| f.file_bytes),
+        ("restored", "gauge", "Answers brought back when the process began.", |f| f.restored),
+        ("passed_over_total", "counter", "Answers that found no room in the file.", |f| {
+            f.passed_over
+        }),
+        ("writes_total", "counter", "Transactions of the file.", |f| f.writes),
+    ];
+    for (name, kind, help, count) in counts.into_iter().filter(|_| !disks.is_empty()) {
+        head(out, &format!("integratedb_cache_disk_{name}"), kind, help)?;
+        for (id, figures) in &disks {
+            writeln!(out, "integratedb_cache_disk_{name}{{cache=\"{id}\"}} {}", count(figures))?;
         }
     }
     let name = "integratedb_cache_query_hits_total";

@@ -344,7 +344,7 @@ impl Queries {
 
     fn look_into(&self, text: &[u8], hash: u128) -> Seen {
         let shape = Shape::of(text);
-        let template = self.template(&shape);
+        let template = self.template(&shape.template, shape.class);
         template.last_seen.store(now(), Relaxed);
         if template.analysis.get().is_none() {
             // When too many wait, the next text of this template is parsed.
@@ -364,15 +364,22 @@ impl Queries {
         }
     }
 
-    fn template(&self, shape: &Shape) -> Arc<Template> {
+    /// The template with this text, which another process has seen in a query.
+    pub(crate) fn recall(&self, text: &str) -> Arc<Template> {
+        let template = self.template(text, Class::Dql);
+        template.last_seen.store(now(), Relaxed);
+        template
+    }
+
+    fn template(&self, text: &str, class: Class) -> Arc<Template> {
         let mut templates = lock(&self.templates);
-        if let Some(template) = templates.get(shape.template.as_str()) {
+        if let Some(template) = templates.get(text) {
             return Arc::clone(template);
         }
         if templates.len() >= self.most {
             self.forget_oldest(&mut templates);
         }
-        let template = Arc::new(Template::new(&shape.template, shape.class));
+        let template = Arc::new(Template::new(text, class));
         templates.insert(template.text.clone(), Arc::clone(&template));
         template
     }

@@ -242,7 +242,7 @@ impl CacheSettings {
         if self.pool_size == 0 {
             return Err("pool_size has to be at least 1");
         }
-        Ok(())
+        self.caching.as_ref().map_or(Ok(()), CachingSettings::check)
     }
 }
 

@@ -71,8 +71,8 @@ impl Delivery {
         self.sinks.iter_mut().for_each(|sink| sink.fresh(as_of));
     }
 
-    pub(super) fn roles_changed(&mut self) {
-        self.sinks.iter_mut().for_each(|sink| sink.roles_changed());
+    pub(super) fn roles_changed(&mut self, fingerprint: &str) {
+        self.sinks.iter_mut().for_each(|sink| sink.roles_changed(fingerprint));
     }
 
     /// What every sink has done with. Without sinks, all that came.

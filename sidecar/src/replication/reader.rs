@@ -38,6 +38,16 @@ impl Reader {
         sinks: Vec<Box<dyn Sink>>,
         cancel: CancellationToken,
     ) -> Result<Self, ReplicationError> {
+        Self::start_after(std::future::ready(()), settings, sinks, cancel)
+    }
+
+    /// The same, once its sinks are ready for their first connection.
+    pub fn start_after(
+        ready: impl Future<Output = ()> + Send + 'static,
+        settings: ReaderSettings,
+        sinks: Vec<Box<dyn Sink>>,
+        cancel: CancellationToken,
+    ) -> Result<Self, ReplicationError> {
         let target = Target::read(&settings)?;
         let (status, watched) = watch::channel(Status::default());
         let progress = Arc::new(Progress::default());
@@ -51,9 +61,8 @@ impl Reader {
             alarms: Alarms::default(),
             memory: Memory::default(),
             connections: 0,
-            roles: None,
         };
-        let task = tokio::spawn(life.run(requests, cancel));
+        let task = tokio::spawn(life.run(ready, requests, cancel));
         Ok(Self { status: watched, progress, sql, task })
     }
 
@@ -96,8 +105,6 @@ struct Life {
     alarms: Alarms,
     memory: Memory,
     connections: u64,
-    /// The fingerprint of roles as it was seen last, in whatever connection.
-    roles: Option<String>,
 }
 
 impl Drop for Life {
@@ -112,7 +119,17 @@ impl Drop for Life {
 }
 
 impl Life {
-    async fn run(mut self, mut requests: Requests, cancel: CancellationToken) {
+    async fn run(
+        mut self,
+        ready: impl Future<Output = ()> + Send,
+        mut requests: Requests,
+        cancel: CancellationToken,
+    ) {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            never = requests.refuse() => never,
+            () = ready => {}
+        }
         let (shortest, longest) = self.settings.retry;
         let mut wait = shortest;
         loop {
@@ -164,7 +181,7 @@ impl Life {
             self.status.send_modify(|status| status.lost += 1);
             self.delivery.lost(why);
         }
-        let Ready { slot, connected, publication, .. } = &ready;
+        let Ready { slot, connected, is_blind, .. } = &ready;
         stream::start(&mut link.stream, &self.settings, slot, connected.start).await?;
         self.delivery.connected(connected);
         self.memory.is_news = false;
@@ -182,11 +199,11 @@ impl Life {
             backend: link.sql,
             settings: &self.settings,
             slot,
-            publication,
+            publication: &connected.publication,
             notes,
             unflushed: None,
-            roles: &mut self.roles,
-            is_blind: false,
+            roles: connected.roles.clone(),
+            is_blind: *is_blind,
         };
         let follower = Follower::new(
             link.stream,

@@ -68,10 +68,16 @@ pub struct Connected {
     pub system_id: String,
     /// Every transaction whose commit is at or after this is delivered. A sink that keeps its own position compares.
     pub start: Lsn,
+    /// Where the origin's WAL ended, as far as it was flushed, when it was connected to.
+    pub flushed: Lsn,
     /// pg_current_snapshot() since the slot is there. A transaction in progress in it may have written its commit
     /// before `start` and is then never delivered, though it becomes visible only later. So a result that is to be
     /// kept right by what follows has to be read at a snapshot whose xmin is not below the xmax of this one.
     pub snapshot: String,
+    /// The publication's oid. Another one may have had other members meanwhile.
+    pub publication: String,
+    /// integratedb.roles_fingerprint(), if it can be asked. Changes from here on are told.
+    pub roles: Option<String>,
 }
 
 /// Receives what a reader delivers. Calls come one after the other, in the order of the origin's commits; a sink
@@ -109,8 +115,8 @@ pub trait Sink: Send {
     /// All that was committed at this time is delivered.
     fn fresh(&mut self, _as_of: Instant) {}
 
-    /// Roles or their memberships changed, which no transaction tells.
-    fn roles_changed(&mut self) {}
+    /// Roles or their memberships changed, which no transaction tells; they have this fingerprint now.
+    fn roles_changed(&mut self, _fingerprint: &str) {}
 
     /// Up to where the origin may forget. A sink that keeps nothing to be done answers with the latest position it
     /// was given, so that an idle one holds no WAL.

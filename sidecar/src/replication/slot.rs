@@ -6,6 +6,7 @@ use super::error::ReplicationError;
 use super::link::{Link, identifier, literal, may_call, query, query_long, text};
 use super::settings::{ReaderSettings, Slot};
 use super::sink::Connected;
+use super::sql;
 use crate::proxy::random;
 
 /// What a reader remembers of its connections.
@@ -29,9 +30,9 @@ pub(super) struct Ready {
     pub(super) connected: Connected,
     /// Why transactions may be missing, if they may.
     pub(super) lost: Option<String>,
-    /// The publication's oid.
-    pub(super) publication: String,
     pub(super) wal_is_unbounded: bool,
+    /// Roles can't be looked at, which was said.
+    pub(super) is_blind: bool,
 }
 
 /// What the server says before anything is done.
@@ -115,15 +116,20 @@ pub(super) async fn prepare(
     memory.publication = Some(publication.clone());
     memory.process = Some(link.stream.key.process);
     let snapshot = query(&mut link.sql, "take a snapshot", "SELECT pg_current_snapshot()").await?;
+    let mut is_blind = false;
+    let roles = sql::roles(&mut link.sql, settings, &mut is_blind).await?;
     let connected = Connected {
         slot_is_new: memory.is_news,
         timeline: link.timeline,
         system_id: link.system_id.clone(),
         start,
+        flushed: link.flushed,
         snapshot: text(&snapshot, 0, 0).unwrap_or_default().to_owned(),
+        publication,
+        roles,
     };
     let wal_is_unbounded = facts.unbounded && matches!(settings.slot, Slot::Permanent(_));
-    Ok(Ready { slot, connected, lost, publication, wal_is_unbounded })
+    Ok(Ready { slot, connected, lost, wal_is_unbounded, is_blind })
 }
 
 impl Existing {

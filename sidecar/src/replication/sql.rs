@@ -132,8 +132,8 @@ pub(super) enum Note {
     Probed(Probe),
     /// How the slot is: pg_replication_slots.wal_status and safe_wal_size.
     Slot(Option<String>, Option<i64>),
-    /// Roles or memberships are others than before.
-    Roles,
+    /// Roles or memberships are others than before, and have this fingerprint.
+    Roles(String),
 }
 
 /// Asks the origin as long as a connection lasts.
@@ -146,7 +146,7 @@ pub(super) struct Asker<'a> {
     pub(super) notes: mpsc::Sender<Note>,
     /// A position that was not flushed at the last probe.
     pub(super) unflushed: Option<Lsn>,
-    pub(super) roles: &'a mut Option<String>,
+    pub(super) roles: Option<String>,
     /// Roles can't be looked at; said once.
     pub(super) is_blind: bool,
 }
@@ -180,16 +180,8 @@ impl Asker<'_> {
 
     /// What somebody else asks: the origin may say no to it.
     async fn ask(&mut self, sql: &str) -> Result<Result<Rows, SqlError>, ReplicationError> {
-        match query(&mut self.backend, "a query", sql).await {
-            Ok(rows) => Ok(Ok(texts(rows))),
-            // The connection ends with errors of these classes.
-            Err(ReplicationError::Refused { code, message, .. })
-                if !code.starts_with("57P") && !code.starts_with("08") =>
-            {
-                Ok(Err(SqlError::Refused { code, message }))
-            }
-            Err(error) => Err(error),
-        }
+        let answer = refusable(query(&mut self.backend, "a query", sql).await)?;
+        Ok(answer.map(texts))
     }
 
     async fn probe(&mut self) -> Result<Probe, ReplicationError> {
@@ -246,33 +238,63 @@ impl Asker<'_> {
         Ok(())
     }
 
+    /// Tells of roles that are others than at the last look, the first of which was before the stream began.
     async fn look_at_roles(&mut self) -> Result<(), ReplicationError> {
-        if self.settings.publication != "integratedb" || self.is_blind {
+        if self.is_blind {
             return Ok(());
         }
-        let known = may_call("roles_fingerprint");
-        let rows = query(&mut self.backend, "look for the extension", &known).await?;
-        if text(&rows, 0, 0).is_none() {
-            return Ok(());
-        }
-        match self.ask("SELECT integratedb.roles_fingerprint()").await? {
-            Ok(rows) => {
-                let now = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
-                // The first look tells nothing: what comes before the connection is not known anyway.
-                if self.roles.is_some() && *self.roles != now {
-                    let _ = self.notes.send(Note::Roles).await;
-                }
-                *self.roles = now;
-            }
-            Err(error) => {
-                tracing::warn!(
-                    reader = self.settings.name,
-                    "changes of roles are not seen: {error}. Grant by integratedb.grant_sidecar"
-                );
-                self.is_blind = true;
-            }
+        let roles = roles(&mut self.backend, self.settings, &mut self.is_blind).await?;
+        if let Some(now) = roles
+            && self.roles.as_ref() != Some(&now)
+        {
+            let _ = self.notes.send(Note::Roles(now.clone())).await;
+            self.roles = Some(now);
         }
         Ok(())
+    }
+}
+
+/// integratedb.roles_fingerprint(), if it is there and may be called. If it may not, that is said and noted.
+pub(super) async fn roles(
+    backend: &mut Backend,
+    settings: &ReaderSettings,
+    is_blind: &mut bool,
+) -> Result<Option<String>, ReplicationError> {
+    if settings.publication != "integratedb" {
+        return Ok(None);
+    }
+    let known = may_call("roles_fingerprint");
+    let rows = query(backend, "look for the extension", &known).await?;
+    if text(&rows, 0, 0).is_none() {
+        return Ok(None);
+    }
+    match refusable(
+        query(backend, "look at roles", "SELECT integratedb.roles_fingerprint()").await,
+    )? {
+        Ok(rows) => Ok(text(&rows, 0, 0).map(str::to_owned)),
+        Err(error) => {
+            tracing::warn!(
+                reader = settings.name,
+                "changes of roles are not seen: {error}. Grant by integratedb.grant_sidecar"
+            );
+            *is_blind = true;
+            Ok(None)
+        }
+    }
+}
+
+/// What the origin may say no to. The connection ends with errors of some classes.
+fn refusable(
+    answer: Result<Table, ReplicationError>,
+) -> Result<Result<Table, SqlError>, ReplicationError> {
+    match answer {
+        Ok(rows) => Ok(Ok(rows)),
+        Err(ReplicationError::Refused { code, message, .. })
+            if !code.starts_with("57P") && !code.starts_with("08") =>
+        {
+            Ok(Err(SqlError::Refused { code, message }))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -251,7 +251,7 @@ impl<'a> Follower<'a> {
                     status.safe_wal_size = safe_wal_size;
                 });
             }
-            Note::Roles => self.delivery.roles_changed(),
+            Note::Roles(fingerprint) => self.delivery.roles_changed(&fingerprint),
         }
         Ok(())
     }

@@ -367,15 +367,6 @@ impl World {
             }
         }
         self.store = Store::new(self.settings.clone(), self.now);
-        // As if noted on disk when they were published: a number no fill that was let in is below.
-        for table in 0..TABLES {
-            if self.database.published[table as usize] {
-                let oldest = kept.iter().map(|(_, entry)| &entry.read_at).min_by_key(|at| at.xmin);
-                let restored = oldest.cloned().unwrap_or_else(|| self.database.snapshot());
-                let none = Snapshot { xmax: restored.xmin, in_progress: [].into(), ..restored };
-                self.store.publish(&[TableId(table)], &none);
-            }
-        }
         for (key, entry) in kept {
             let restored = Entry {
                 answer: entry.answer.clone(),

@@ -1,0 +1,77 @@
+//! The section `[caches.ID.caching.disk]`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::seal::Sealer;
+
+/// Where answers are kept beyond a restart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskSettings {
+    /// A folder for this cache alone. It is made if it is missing.
+    pub path: PathBuf,
+    /// About the most that its file takes, in bytes. Half of it is for answers; pages that are free or written anew
+    /// take the rest.
+    #[serde(default = "max_bytes")]
+    pub max_bytes: u64,
+    /// A file with a key of 32 bytes, as they are or as 64 hexadecimal digits. With it, all that is written is
+    /// encrypted.
+    #[serde(default)]
+    pub key_file: Option<PathBuf>,
+}
+
+const fn max_bytes() -> u64 {
+    1 << 30
+}
+
+impl DiskSettings {
+    /// The usual ones for a folder.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), max_bytes: max_bytes(), key_file: None }
+    }
+
+    /// What is written passes through this. Errors say what is wrong with the key: without the key that was asked for,
+    /// nothing is written.
+    pub(super) fn sealer(&self) -> Result<Sealer, String> {
+        let Some(file) = &self.key_file else { return Ok(Sealer::plain()) };
+        let wrong = |why: &str| format!("caching.disk.key_file {}: {why}", file.display());
+        let bytes =
+            zeroize::Zeroizing::new(std::fs::read(file).map_err(|e| wrong(&e.to_string()))?);
+        if let Ok(key) = <&[u8; 32]>::try_from(bytes.as_slice()) {
+            return Ok(Sealer::new(key));
+        }
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        hex::decode_to_slice(bytes.trim_ascii(), key.as_mut_slice())
+            .map_err(|_| wrong("a key has 32 bytes, or 64 hexadecimal digits"))?;
+        Ok(Sealer::new(&key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_bytes_or_digits_and_nothing_else() {
+        let folder = std::env::temp_dir();
+        let key_file = folder.join(format!("integratedb-key-{}", std::process::id()));
+        let settings = DiskSettings { key_file: Some(key_file.clone()), ..DiskSettings::new("x") };
+        let mut sealed = Vec::new();
+        for text in
+            [vec![0xab; 32], "ab".repeat(32).into_bytes(), format!("{}\n", "AB".repeat(32)).into()]
+        {
+            std::fs::write(&key_file, text).expect("the temp dir is writable");
+            sealed.push(settings.sealer().expect("a key").seal(b"x", b"text"));
+            let sealer = settings.sealer().expect("a key");
+            assert!(sealed.iter().all(|sealed| sealer.open(b"x", sealed).is_some()));
+        }
+        for wrong in ["", "ab", &"ab".repeat(31), &"xy".repeat(32)] {
+            std::fs::write(&key_file, wrong).expect("the temp dir is writable");
+            assert!(settings.sealer().is_err(), "{wrong}");
+        }
+        std::fs::remove_file(key_file).expect("it was written above");
+        assert!(settings.sealer().is_err(), "no file");
+    }
+}
