@@ -78,6 +78,18 @@ impl Process {
         sum.with_context(|| format!("no metric {name}"))
     }
 
+    fn signal(&self, signal: libc::c_int) -> Result<()> {
+        let pid = libc::pid_t::try_from(self.child.id())?;
+        // SAFETY: a plain system call, for a child that nobody has waited for.
+        ensure!(unsafe { libc::kill(pid, signal) } == 0, "it can't be told");
+        Ok(())
+    }
+
+    /// Has it read its configuration again.
+    pub fn reload(&self) -> Result<()> {
+        self.signal(libc::SIGHUP)
+    }
+
     /// As the kernel does when memory is short: nothing is finished.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
@@ -87,9 +99,7 @@ impl Process {
 
     /// As one should.
     pub fn stop(mut self) -> Result<()> {
-        let pid = libc::pid_t::try_from(self.child.id())?;
-        // SAFETY: a plain system call, for a child that nobody has waited for.
-        ensure!(unsafe { libc::kill(pid, libc::SIGTERM) } == 0, "it can't be told to stop");
+        self.signal(libc::SIGTERM)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "{status}");
         Ok(())

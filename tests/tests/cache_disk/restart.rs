@@ -123,3 +123,19 @@ async fn a_slot_that_did_not_go_on_drops_all() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn other_settings_find_what_was_kept() -> Result<()> {
+    let mut world = World::warm(&[SEVENTH]).await?;
+    // The reader is another, and begins where the one before has ended.
+    world.further = "max_bytes = 100000000\n".to_owned();
+    world.config("config.toml", "kept")?;
+    world.process()?.reload()?;
+    support::until("it is back", async || Ok(world.metric("disk_restored").await? >= 1.0)).await?;
+    world.serves().await?;
+    world.answers(SEVENTH, "70").await?;
+    ensure!(world.metric("disk_off").await? == 0.0);
+    world.admin("UPDATE items SET price = 71 WHERE id = 7").await?;
+    let client = world.connect().await?;
+    support::until("the write arrives", async || Ok(first(&client, SEVENTH).await? == "71")).await
+}
