@@ -37,11 +37,11 @@ pub trait Observer<L>: Send + Sync {
     /// An entry is in.
     fn stored(&self, key: Key, entry: &Arc<Entry<L>>);
     /// An entry is out.
-    fn removed(&self, key: Key, why: Removal);
+    fn removed(&self, key: Key, entry: &Entry<L>, why: Removal);
 }
 
 /// Nobody.
 impl<L> Observer<L> for () {
     fn stored(&self, _: Key, _: &Arc<Entry<L>>) {}
-    fn removed(&self, _: Key, _: Removal) {}
+    fn removed(&self, _: Key, _: &Entry<L>, _: Removal) {}
 }

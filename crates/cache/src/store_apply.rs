@@ -239,7 +239,7 @@ impl<L: Send + Sync> Store<L> {
         (ledger.entries, ledger.unseen) = (0, 0);
         (ledger.entry_bytes, ledger.answer_bytes) = (0, 0);
         for slot in dropped.iter().flatten() {
-            self.observer.removed(slot.key, why);
+            self.observer.removed(slot.key, &slot.entry, why);
         }
         dropped
     }

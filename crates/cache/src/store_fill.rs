@@ -244,7 +244,7 @@ impl<L: Send + Sync> Store<L> {
         ledger.entry_bytes -= entry.footprint();
         ledger.answer_bytes -= entry.answer.all().len();
         ledger.removed[why as usize] += 1;
-        self.observer.removed(key, why);
+        self.observer.removed(key, &entry, why);
         true
     }
 }

@@ -265,7 +265,7 @@ impl Observer<&'static str> for Notes {
         self.0.lock().expect("no panic").push(format!("stored {}", { key.0 }));
     }
 
-    fn removed(&self, key: Key, why: Removal) {
+    fn removed(&self, key: Key, _: &Entry<&'static str>, why: Removal) {
         self.0.lock().expect("no panic").push(format!("{why:?} {}", { key.0 }));
     }
 }

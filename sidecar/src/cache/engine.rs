@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use integratedb_cache::{
     Answer, Dependency, Entry, FenceId, FillResult, FillTicket, Flights, Joined, Key, Lookup, Lsn,
-    Outcome, Reached, Reader, Refusal, Scope, Settings, Snapshot, Store, TableId,
+    Observer, Outcome, Reached, Reader, Refusal, Removal, Scope, Settings, Snapshot, Store,
+    TableId,
 };
 use integratedb_template::Outline;
 use tokio::sync::mpsc::UnboundedSender;
@@ -32,6 +33,28 @@ const IDENTITIES: usize = 10_000;
 /// What an entry's hits are counted to.
 pub(crate) struct Label {
     pub(crate) template: Arc<Template>,
+}
+
+/// Counts what was dropped, by template, and passes all on to who else follows it.
+struct Losses {
+    next: Option<Box<dyn Observer<Label>>>,
+}
+
+impl Observer<Label> for Losses {
+    fn stored(&self, key: Key, entry: &Arc<Entry<Label>>) {
+        if let Some(next) = &self.next {
+            next.stored(key, entry);
+        }
+    }
+
+    fn removed(&self, key: Key, entry: &Entry<Label>, why: Removal) {
+        if matches!(why, Removal::Row | Removal::Table | Removal::Evicted) {
+            entry.label.template.cached.loss();
+        }
+        if let Some(next) = &self.next {
+            next.removed(key, entry, why);
+        }
+    }
 }
 
 /// By what sessions are known that are the same to the origin when they begin.
@@ -136,8 +159,8 @@ impl Engine {
         limits.max_entry_bytes = settings.max_entry_bytes;
         limits.max_age = settings.max_age();
         limits.faults = settings.faults;
-        let observer = disk.as_ref().map_or_else(|| Box::new(()) as _, Disk::observer);
-        let store = Store::observed(limits, Instant::now(), observer);
+        let next = disk.as_ref().map(Disk::observer);
+        let store = Store::observed(limits, Instant::now(), Box::new(Losses { next }));
         // Those under which what comes back was kept, until others are known.
         let rules = disk.as_ref().map(Disk::rules).unwrap_or_default();
         let known = disk.as_ref().map(|disk| disk.names().clone()).unwrap_or_default();
@@ -343,7 +366,7 @@ impl Engine {
     pub(crate) fn keeps(&self, template: &Template, plan: &Plan) -> bool {
         self.can_describe() && !matches!(self.decide(template, plan), Decision::No(_)) && {
             let hits = template.cached.hits.load(Ordering::Relaxed);
-            template.cached.is_worth_keeping(template.figures.mean(hits))
+            self.settings.eager || template.cached.is_worth_keeping(template.figures.mean(hits))
         }
     }
 
@@ -532,7 +555,7 @@ impl Engine {
 
     /// Whether to wait for the reader is expected to take less time than to ask the origin again.
     pub(crate) fn is_worth_waiting(&self, cost: Duration) -> bool {
-        self.awaited.usually() < cost
+        self.settings.eager || self.awaited.usually() < cost
     }
 
     /// What is known of sessions is void: roles or settings have changed.

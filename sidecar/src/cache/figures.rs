@@ -13,7 +13,7 @@ use super::description::Plan;
 /// The share of its time that an answer may be expected to be stale at a time to live that is recommended.
 const STALE: f64 = 0.01;
 
-/// How many answers fetched tell whether more are worth it.
+/// How many entries dropped tell whether more are worth it.
 const LATELY: u64 = 1024;
 
 /// One answer in so many has to be given again: about what it costs to keep one, in answers to cheap queries.
@@ -37,7 +37,7 @@ pub(crate) struct CacheFigures {
     pub(crate) stored: AtomicU64,
     /// Microseconds that the origin did not work.
     pub(crate) saved_micros: AtomicU64,
-    /// Of late: answers fetched to be kept, and answers given.
+    /// Of late: entries dropped by a change or for want of room, and answers given.
     lately: [AtomicU64; 2],
     /// Answers that were not fetched to be kept because it was not worth it.
     passed: AtomicU64,
@@ -62,19 +62,24 @@ impl CacheFigures {
     /// An answer is fetched to be kept.
     pub(crate) fn miss(&self) {
         self.misses.fetch_add(1, Relaxed);
-        let [fetched, given] = &self.lately;
-        if fetched.fetch_add(1, Relaxed) >= LATELY {
-            fetched.fetch_sub(LATELY / 2, Relaxed);
+    }
+
+    /// An entry was dropped by a change or for want of room.
+    pub(crate) fn loss(&self) {
+        let [dropped, given] = &self.lately;
+        if dropped.fetch_add(1, Relaxed) >= LATELY {
+            dropped.fetch_sub(LATELY / 2, Relaxed);
             given.store(given.load(Relaxed) / 2, Relaxed);
         }
     }
 
-    /// Whether an answer is worth what it costs to fetch it so that it can be kept: some of those before were given
-    /// again, or the origin takes so long that this cost does not show. Now and then, to see whether it is by now.
+    /// Whether an answer is worth what it costs to fetch it so that it can be kept: some of those that were dropped had
+    /// been given again before, or the origin takes so long that this cost does not show. Now and then, to see whether
+    /// it is by now.
     pub(crate) fn is_worth_keeping(&self, mean_cost: Duration) -> bool {
-        let [fetched, given] = [&self.lately[0], &self.lately[1]].map(|count| count.load(Relaxed));
-        fetched < LATELY / 4
-            || given * GIVEN_AGAIN >= fetched
+        let [dropped, given] = [&self.lately[0], &self.lately[1]].map(|count| count.load(Relaxed));
+        dropped < LATELY / 4
+            || given * GIVEN_AGAIN >= dropped
             || mean_cost >= DEAR
             || self.passed.fetch_add(1, Relaxed).is_multiple_of(ANYWAY)
     }

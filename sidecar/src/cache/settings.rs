@@ -68,6 +68,9 @@ pub struct CachingSettings {
     pub wait_ms: u64,
     /// Milliseconds a query waits for another session that fetches the same answer, before it goes to the origin.
     pub flight_ms: u64,
+    /// Spares the origin whatever it costs: keeps also what is rarely asked for again before it changes, and waits for a
+    /// commit to arrive also where the origin is expected to answer sooner.
+    pub eager: bool,
     /// Whether the replication slot outlives the sidecar.
     pub slot: SlotKind,
     /// The slot's name; `integratedb_` and the cache's id unless told.
@@ -92,6 +95,7 @@ impl Default for CachingSettings {
             max_lag_ms: 10_000,
             wait_ms: 20,
             flight_ms: 5_000,
+            eager: false,
             slot: SlotKind::Temporary,
             slot_name: None,
             disk: None,

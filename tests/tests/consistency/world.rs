@@ -76,7 +76,9 @@ impl World {
         log::begin(&admin).await?;
         let network = Network::to(database.address()).await?;
         let url = format!("postgres://postgres@{}/shop?sslmode=disable", network.address());
-        let mut caching = CachingSettings { url: Secret::new(url), ..CachingSettings::default() };
+        // What is not served proves nothing.
+        let mut caching =
+            CachingSettings { url: Secret::new(url), eager: true, ..CachingSettings::default() };
         adjust(&mut caching);
         let promise = match caching.consistency {
             Consistency::ReadYourWrites => Promise::ReadYourWrites,

@@ -295,7 +295,7 @@ impl Observer<Label> for Follows {
         }
     }
 
-    fn removed(&self, key: Key, _: Removal) {
+    fn removed(&self, key: Key, _: &Entry<Label>, _: Removal) {
         self.note(key, None);
     }
 }
