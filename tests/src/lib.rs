@@ -2,6 +2,7 @@
 //!
 //! Nothing survives a test, however it ends: the server dies with the thread that started it.
 
+mod cached;
 mod cluster;
 mod drivers;
 mod follower;
@@ -11,6 +12,7 @@ mod raw;
 mod sidecar;
 mod wait;
 
+pub use cached::{CACHES, Cached};
 pub use cluster::{Cluster, Database, connect};
 pub use drivers::{Driver, Features, difference};
 pub use follower::{Follower, Heard, Switches, Transaction};
