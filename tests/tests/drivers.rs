@@ -2,7 +2,11 @@
 //! `tests/drivers`, and `support::Driver` says how they are run.
 
 use anyhow::{Result, ensure};
-use support::{Cluster, Database, Driver, Features, Sidecar, add_caches, cache_id, difference};
+use integratedb_sidecar::cache::CachingSettings;
+use integratedb_sidecar::secret::Secret;
+use support::{
+    Cluster, Database, Driver, Features, Sidecar, add_caches, cache_id, difference, until,
+};
 
 /// One way to a database.
 struct Target {
@@ -20,18 +24,30 @@ async fn targets(database: &Database) -> Result<(Vec<Target>, Vec<Sidecar>)> {
         features: Features::All,
     };
     let (mut targets, mut sidecars) = (vec![again], Vec::new());
-    for (cache, label, features) in [
-        ("pass", "passed through", Features::All),
-        ("session", "session pooling", Features::All),
-        ("transaction", "transaction pooling", Features::TransactionPooling),
+    for (cache_name, keeps, label, features) in [
+        ("pass", false, "passed through", Features::All),
+        ("session", false, "session pooling", Features::All),
+        ("transaction", false, "transaction pooling", Features::TransactionPooling),
+        ("pass", true, "passed through, and kept", Features::All),
+        ("transaction", true, "transaction pooling, and kept", Features::TransactionPooling),
     ] {
         let mut added = Ok(());
         let sidecar = Sidecar::start_with(&database.url(), |config| {
             added = add_caches(config, &database.url());
-            config.proxy.default_cache = Some(cache_id(cache));
+            let id = cache_id(cache_name);
+            if keeps && let Some(cache) = config.caches.get_mut(&id) {
+                let url = Secret::new(database.url());
+                cache.caching = Some(CachingSettings { url, ..CachingSettings::default() });
+            }
+            config.proxy.default_cache = Some(id);
         })
         .await?;
         added?;
+        until("the cache serves", async || {
+            let metrics = sidecar.get("/metrics").await?.text;
+            Ok(!keeps || metrics.contains("state=\"streaming\"} 1"))
+        })
+        .await?;
         let url = database.url_through(sidecar.proxy(), "app", "secret");
         targets.push(Target { label, url, features });
         sidecars.push(sidecar);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use integratedb_wire::write;
 use subtle::ConstantTimeEq;
 use tokio::io::AsyncReadExt;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::buffer::Buffer;
 use super::origin::Origin;
@@ -40,6 +40,8 @@ struct Target {
     key: Option<Arc<OriginKey>>,
     /// Requests on their way to it. Until they are there, it may not serve another client.
     under_way: usize,
+    /// The client's query waits in the proxy, and the origin does not know of it.
+    waiting: Option<oneshot::Sender<()>>,
 }
 
 /// One client's key, as long as it is connected.
@@ -87,6 +89,9 @@ impl Client {
     async fn cancel(self: Arc<Self>) {
         let key = {
             let mut target = self.lock();
+            if target.waiting.take().is_some_and(|waiting| waiting.send(()).is_ok()) {
+                return;
+            }
             let Some(key) = target.key.clone() else { return };
             target.under_way += 1;
             key
@@ -148,6 +153,13 @@ impl ClientKey {
         let mut target = self.client.lock();
         target.key = None;
         target.under_way == 0
+    }
+
+    /// Until the receiver is dropped, a cancel request goes to it.
+    pub(crate) fn wait(&self) -> oneshot::Receiver<()> {
+        let (waiting, asked) = oneshot::channel();
+        self.client.lock().waiting = Some(waiting);
+        asked
     }
 
     /// Ends when no cancel request is on its way any more.

@@ -60,6 +60,8 @@ pub(super) struct Caching {
     current: (u64, HashSet<Box<[u8]>>),
     /// What it waits for before it answers.
     pub(super) pause: Option<Pause>,
+    /// The client has cancelled what waits.
+    pub(super) is_cancelled: bool,
     /// It has waited for this unit.
     pub(super) has_waited: bool,
     /// What the client said last was tried to be answered, in vain.
@@ -145,6 +147,8 @@ pub(super) struct Pause {
     pub(super) what: Awaited,
     pub(super) deadline: Pin<Box<tokio::time::Sleep>>,
     pub(super) since: Instant,
+    /// A cancel request of the client ends it too.
+    pub(super) asked: tokio::sync::oneshot::Receiver<()>,
 }
 
 pub(super) enum Awaited {
@@ -178,6 +182,7 @@ impl Caching {
             fences: VecDeque::new(),
             current: (0, HashSet::new()),
             pause: None,
+            is_cancelled: false,
             has_waited: false,
             was_tried: false,
             is_kept: false,
@@ -340,7 +345,9 @@ impl Caching {
     /// Ready when there is nothing to wait for any more.
     pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(pause) = &mut self.pause else { return Poll::Ready(()) };
-        let is_over = pause.deadline.as_mut().poll(cx).is_ready()
+        self.is_cancelled = matches!(Pin::new(&mut pause.asked).poll(cx), Poll::Ready(Ok(())));
+        let is_over = self.is_cancelled
+            || pause.deadline.as_mut().poll(cx).is_ready()
             || match &mut pause.what {
                 Awaited::Position(reached) => reached.poll(cx).is_ready(),
                 Awaited::Answer(follower) => follower.poll(cx).is_ready(),

@@ -14,6 +14,7 @@ use super::caching::{Awaited, Caching, Pause};
 use super::up::LOOKED_INTO;
 use crate::cache::Found;
 use crate::proxy::observe::{Control, Seen};
+use crate::proxy::report::{self, Report};
 use crate::proxy::statements::{Statement, reading};
 use crate::proxy::unit::{self, Extended, Unit};
 
@@ -86,6 +87,16 @@ impl Session {
         caching.is_kept = false;
         let Some(unit) = unit::read(bytes) else { return Kept::No };
         let Some(subject) = self.subject(&unit) else { return Kept::No };
+        // Within a block it goes on at the origin, which has to know that the block has failed.
+        if std::mem::take(&mut caching.is_cancelled) && caching.block.is_none() {
+            self.open_answer(&unit);
+            Report::error(report::QUERY_CANCELED, "canceling statement due to user request")
+                .write(self.output.tail());
+            write::backend::ready(self.output.tail(), TransactionStatus::Idle);
+            (caching.has_waited, caching.is_revalidated) = (false, false);
+            self.name_statement(caching, &unit, subject);
+            return Kept::Answered(unit.length());
+        }
         if subject.seen.control != Control::None {
             return match self.control(caching, &unit, &subject) {
                 true => Kept::Answered(unit.length()),
@@ -139,7 +150,8 @@ impl Session {
             Awaited::Answer(_) => caching.engine.settings().flight(),
         };
         let deadline = Box::pin(tokio::time::sleep(patience));
-        caching.pause = Some(Pause { what, deadline, since: Instant::now() });
+        let (since, asked) = (Instant::now(), self.key.wait());
+        caching.pause = Some(Pause { what, deadline, since, asked });
         Kept::Waits
     }
 
