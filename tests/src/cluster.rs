@@ -232,12 +232,19 @@ impl Cluster {
         }
     }
 
-    /// Ends the server in order: connections are told, and a checkpoint is made ("fast").
-    pub fn stop(&mut self) -> Result<()> {
-        if let Some(mut server) = self.server.take() {
-            // SAFETY: the process is our child and not reaped yet, so the number is still its own.
-            unsafe { libc::kill(i32::try_from(server.id())?, libc::SIGINT) };
-            server.wait()?;
+    /// Ends the server in order, as "fast" does. Its walsenders wait until who follows them has all, which may be in
+    /// this process.
+    pub async fn stop(&mut self) -> Result<()> {
+        let Some(mut server) = self.server.take() else { return Ok(()) };
+        // SAFETY: the process is our child and not reaped yet, so the number is still its own.
+        unsafe { libc::kill(i32::try_from(server.id())?, libc::SIGINT) };
+        let deadline = Instant::now() + DEADLINE;
+        while server.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                self.server = Some(server);
+                bail!("Postgres does not stop: {}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }
