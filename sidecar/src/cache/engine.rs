@@ -316,6 +316,10 @@ impl Engine {
         {
             let mut columns = lock(&self.columns);
             for (table, pin) in plan.all_pins() {
+                // One number has one name; another one is from before it was renamed.
+                columns.retain(|(of, name), number| {
+                    (*of, *number) != (table, pin.column) || *name == pin.name
+                });
                 columns.insert((table, pin.name.clone()), pin.column);
             }
         }
@@ -396,6 +400,7 @@ impl Engine {
 
     /// A new connection, or another origin: nothing of what was is of use.
     pub(super) fn start_anew(&self, why: &'static str) {
+        self.forget_columns();
         self.forget_schema();
         self.store.flush(why);
         self.awaited.forget();
@@ -564,10 +569,14 @@ impl Engine {
         lock(&self.identities).clear();
     }
 
+    /// Columns may have other names.
+    pub(super) fn forget_columns(&self) {
+        lock(&self.columns).clear();
+    }
+
     /// What is known of statements and sessions is void: the schema has changed.
     pub(crate) fn forget_schema(&self) {
         lock(&self.plans).clear();
-        lock(&self.columns).clear();
         self.forget_sessions();
     }
 

@@ -251,6 +251,10 @@ impl Sink for CacheSink {
                 schema: open.schema,
                 everything: open.everything,
             };
+            if open.schema {
+                // Before the entries go: what is stored from then on has to find its columns again.
+                self.engine.forget_columns();
+            }
             self.engine.store().apply(&touched);
             if !open.unpublished.is_empty() {
                 self.engine.store().unpublish(&open.unpublished);
