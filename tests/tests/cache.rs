@@ -1,6 +1,6 @@
 //! The cache through the proxy: what is kept, for whom, and until when.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use support::{Cached as Setup, until};
 
@@ -298,6 +298,25 @@ async fn what_is_not_kept_says_why() -> Result<()> {
         kept["tables"][0]["why"].as_str().is_some_and(|why| why.contains("identity")),
         "{kept}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_constant_of_a_query_is_told_of() -> Result<()> {
+    let setup = Setup::new().await?;
+    let client = setup.connect("pass", "app").await?;
+    let mut refused = Vec::new();
+    for _ in 0..3 {
+        // Postgres quotes what it can't read.
+        let query = "SELECT price FROM items WHERE id = 'hunter2'";
+        let error = client.simple_query(query).await.err().context("it was taken")?;
+        refused.extend(error.as_db_error().map(|error| error.message().contains("hunter2")));
+        setup.warm("pass", &client, "SELECT price FROM items WHERE name = 'item 7'").await?;
+    }
+    ensure!(refused == [true; 3], "{refused:?}");
+    let told = setup.sidecar.get("/api/v1/caches/pass/queries").await?;
+    ensure!(told.status == 200 && told.text.contains("22P02"), "{}", told.text);
+    ensure!(!told.text.contains("hunter2") && !told.text.contains("item 7"), "{}", told.text);
     Ok(())
 }
 

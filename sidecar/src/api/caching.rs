@@ -459,10 +459,17 @@ pub(super) async fn explain(
     let outline = integratedb_template::Outline::of(body.query.as_bytes());
     let plan = Plan::read(text.as_bytes(), &outline, 0).map_err(ApiError::Internal)?;
     let seen = cache.queries().see(body.query.as_bytes());
+    let description: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| ApiError::Internal(error.to_string()))?;
+    // Who asks has written the constants that a message may quote.
+    let message = description["message"].as_str();
     let (state, why) = match engine.decide(&seen.template, &plan) {
         Decision::Keep(_) => ("kept", None),
         Decision::Age(_) => ("aged", None),
-        Decision::No(why) => ("passed", Some(why)),
+        Decision::No(why) => (
+            "passed",
+            Some(message.map_or(why, |message| format!("the origin refuses it: {message}"))),
+        ),
     };
     Ok(Data {
         data: ExplainView {
@@ -471,8 +478,7 @@ pub(super) async fn explain(
             state,
             why,
             tables: dependencies(&plan),
-            description: serde_json::from_str(&text)
-                .map_err(|error| ApiError::Internal(error.to_string()))?,
+            description,
         },
     })
 }

@@ -27,9 +27,9 @@ pub(crate) struct Description {
     pub(crate) tables: Vec<Table>,
     writes: Option<Writes>,
     pub(crate) changes_session: bool,
-    /// The SQLSTATE of what the origin says about a text that it can't run.
+    /// The SQLSTATE of what the origin says about a text that it can't run. The words are left out: they may quote
+    /// a constant of the query.
     pub(crate) error: Option<String>,
-    message: Option<String>,
 }
 
 /// A table that a statement reads or writes.
@@ -156,8 +156,8 @@ impl Plan {
     /// Why an answer is not kept; `None` if it is.
     pub(crate) fn obstacle(&self) -> Option<String> {
         let description = &self.description;
-        if let Some(message) = &description.message {
-            return Some(format!("the origin refuses it: {message}"));
+        if let Some(code) = &description.error {
+            return Some(format!("the origin refuses it with SQLSTATE {code}"));
         }
         if description.cacheable {
             return description
