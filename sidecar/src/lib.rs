@@ -14,6 +14,7 @@ pub mod replication;
 pub mod secret;
 pub mod server;
 pub mod telemetry;
+mod text_array;
 mod tls;
 
 pub use config::Config;

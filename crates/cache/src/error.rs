@@ -3,9 +3,6 @@
 /// Why a text or bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not a position in the log, such as `16/B374D848`.
-    #[error("invalid log position")]
-    Lsn,
     /// Not a snapshot as `pg_current_snapshot()` gives it, as text or in binary.
     #[error("invalid snapshot")]
     Snapshot,

@@ -1,33 +1,4 @@
-//! The names of things: positions, transactions, tables, columns and keys.
-
-use std::fmt;
-use std::str::FromStr;
-
-use crate::Error;
-
-/// A position in the write-ahead log (PostgreSQL manual, "`pg_lsn` Type").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & u64::from(u32::MAX))
-    }
-}
-
-impl FromStr for Lsn {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let half = |digits: &str| {
-            let plain = matches!(digits.len(), 1..=8)
-                && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-            u64::from_str_radix(digits, 16).ok().filter(|_| plain).ok_or(Error::Lsn)
-        };
-        let (high, low) = text.split_once('/').ok_or(Error::Lsn)?;
-        Ok(Self(half(high)? << 32 | half(low)?))
-    }
-}
+//! The names of things: transactions, tables, columns and keys.
 
 /// A transaction, by its 64-bit number that never comes back (PostgreSQL manual, "`xid8`").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,15 +43,5 @@ mod tests {
         assert_eq!(widen(u32::MAX, Xid(epoch + 1)), Xid(epoch - 1));
         assert_eq!(widen(9, Xid(7 * epoch + 3)), Xid(7 * epoch + 9));
         assert_eq!(widen(u32::MAX, Xid(3)), Xid(epoch - 1));
-    }
-
-    #[test]
-    fn a_position_reads_as_it_is_written() {
-        let position: Lsn = "16/B374D848".parse().expect("the manual's example");
-        assert_eq!(position, Lsn(0x16_B374_D848));
-        assert_eq!(position.to_string(), "16/B374D848");
-        for wrong in ["", "/", "1", "1/", "/1", "1/ 2", "+1/2", "123456789/1", "1/G"] {
-            assert_eq!(wrong.parse::<Lsn>(), Err(Error::Lsn), "{wrong}");
-        }
     }
 }

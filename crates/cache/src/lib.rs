@@ -45,7 +45,9 @@ pub use fence::{FenceId, Scope};
 pub use figures::Figures;
 pub use fill::{FillResult, FillTicket, Outcome, Refusal};
 pub use flight::{Flights, Follower, Joined, Leader};
-pub use ids::{ColumnId, Key, Lsn, TableId, Xid, widen};
+pub use ids::{ColumnId, Key, TableId, Xid, widen};
+/// A position in the log that the cache is kept by.
+pub use integratedb_wire::Lsn;
 pub use observer::{Observer, Removal};
 pub use position::Reached;
 pub use settings::Settings;

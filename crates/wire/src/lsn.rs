@@ -22,9 +22,13 @@ impl FromStr for Lsn {
     type Err = LsnError;
 
     fn from_str(text: &str) -> Result<Self, LsnError> {
-        let half = |text: &str| u32::from_str_radix(text, 16).map_err(|_| LsnError);
+        let half = |digits: &str| {
+            let plain = matches!(digits.len(), 1..=8)
+                && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+            u64::from_str_radix(digits, 16).ok().filter(|_| plain).ok_or(LsnError)
+        };
         let (high, low) = text.split_once('/').ok_or(LsnError)?;
-        Ok(Self(u64::from(half(high)?) << 32 | u64::from(half(low)?)))
+        Ok(Self(half(high)? << 32 | half(low)?))
     }
 }
 
@@ -38,7 +42,7 @@ mod tests {
             assert_eq!(text.parse::<Lsn>().map(|lsn| lsn.to_string()).as_deref(), Ok(text));
         }
         assert_eq!("1/2".parse(), Ok(Lsn(0x1_0000_0002)));
-        for text in ["", "/", "1", "1/", "x/1", "1/123456789"] {
+        for text in ["", "/", "1", "1/", "/1", "1/ 2", "+1/2", "x/1", "1/G", "1/123456789"] {
             assert_eq!(text.parse::<Lsn>(), Err(LsnError), "{text}");
         }
     }

@@ -23,6 +23,7 @@ use super::rules::{Decision, Rules};
 use super::settings::{CachingSettings, Consistency, Mode};
 use crate::proxy::observe::{Seen, Template};
 use crate::proxy::{Params, PoolKey};
+use crate::text_array;
 
 /// Statements that are remembered; beyond, all are asked for anew.
 const PLANS: usize = 50_000;
@@ -131,7 +132,7 @@ pub(crate) struct Engine {
     /// Settings of applications that some statement depends on.
     names: Mutex<BTreeSet<String>>,
     /// The numbers of columns that some entry may depend on, by table and name.
-    columns: Mutex<HashMap<(u32, String), i16>>,
+    columns: Mutex<HashMap<u32, HashMap<String, i16>>>,
     rules: RwLock<Arc<Rules>>,
     tasks: UnboundedSender<Task>,
     awaited: Awaited,
@@ -164,8 +165,10 @@ impl Engine {
         // Those under which what comes back was kept, until others are known.
         let rules = disk.as_ref().map(Disk::rules).unwrap_or_default();
         let known = disk.as_ref().map(|disk| disk.names().clone()).unwrap_or_default();
-        let columns =
-            known.columns.into_iter().map(|(table, name, column)| ((table, name), column));
+        let mut columns: HashMap<u32, HashMap<String, i16>> = HashMap::new();
+        for (table, name, column) in known.columns {
+            columns.entry(table).or_default().insert(name, column);
+        }
         Self {
             database,
             hasher: Hasher::new(key),
@@ -176,7 +179,7 @@ impl Engine {
             epoch: AtomicU64::new(1),
             functions: RwLock::default(),
             names: Mutex::new(known.settings.into_iter().collect()),
-            columns: Mutex::new(columns.collect()),
+            columns: Mutex::new(columns),
             tasks,
             awaited: Awaited::default(),
             some_share_roles: AtomicBool::new(rules.some_share_roles()),
@@ -195,8 +198,10 @@ impl Engine {
     /// What changes are told by, and sessions are asked for.
     pub(super) fn names(&self) -> Names {
         let columns = lock(&self.columns);
-        let columns = columns.iter().map(|((table, name), column)| (*table, name.clone(), *column));
-        let mut columns: Vec<_> = columns.collect();
+        let mut columns: Vec<_> = columns
+            .iter()
+            .flat_map(|(table, of)| of.iter().map(|(name, column)| (*table, name.clone(), *column)))
+            .collect();
         columns.sort_unstable();
         Names { columns, settings: lock(&self.names).iter().cloned().collect() }
     }
@@ -256,11 +261,7 @@ impl Engine {
 
     /// The names of settings that belong to a session's identity, as an array in its text form.
     pub(crate) fn settings_in_key(&self) -> String {
-        let names = lock(&self.names);
-        let quoted = names
-            .iter()
-            .map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")));
-        format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
+        text_array::of_texts(&*lock(&self.names))
     }
 
     fn subject(&self, outline: &Outline, types: &[u8], identity: &Identity) -> u128 {
@@ -316,11 +317,12 @@ impl Engine {
         {
             let mut columns = lock(&self.columns);
             for (table, pin) in plan.all_pins() {
-                // One number has one name; another one is from before it was renamed.
-                columns.retain(|(of, name), number| {
-                    (*of, *number) != (table, pin.column) || *name == pin.name
-                });
-                columns.insert((table, pin.name.clone()), pin.column);
+                let of = columns.entry(table).or_default();
+                if of.get(&pin.name) != Some(&pin.column) {
+                    // One number has one name; another one is from before it was renamed.
+                    of.retain(|_, number| *number != pin.column);
+                    of.insert(pin.name.clone(), pin.column);
+                }
             }
         }
         // A text that the origin refuses now it may take after the next change.
@@ -346,7 +348,7 @@ impl Engine {
 
     /// The number of a column that an entry may depend on.
     pub(crate) fn column(&self, table: u32, name: &str) -> Option<i16> {
-        lock(&self.columns).get(&(table, name.to_owned())).copied()
+        lock(&self.columns).get(&table)?.get(name).copied()
     }
 
     /// What people have decided.

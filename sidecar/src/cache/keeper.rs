@@ -137,7 +137,7 @@ impl Keeper {
         let Some(sql) = &self.sql else { return Ok(()) };
         let before = self.engine.store().fence_mark();
         let probe = sql.probe().await?;
-        self.engine.store().settle_before(before, Lsn(probe.insert.0));
+        self.engine.store().settle_before(before, probe.insert);
         Ok(())
     }
 

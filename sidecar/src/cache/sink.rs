@@ -58,7 +58,7 @@ pub(super) struct CacheSink {
     open: Option<Open>,
     /// A transaction of about now.
     near: Xid,
-    applied: crate::replication::Lsn,
+    applied: Lsn,
     /// Something may have been missed since the last connection.
     is_lost: bool,
     slot: String,
@@ -76,7 +76,7 @@ impl CacheSink {
             tasks,
             open: None,
             near: Xid(0),
-            applied: crate::replication::Lsn(0),
+            applied: Lsn(0),
             is_lost: false,
             slot,
             is_first: true,
@@ -169,7 +169,7 @@ impl Sink for CacheSink {
             self.purge();
         }
         self.applied = connected.start;
-        self.engine.connected(Lsn(connected.start.0));
+        self.engine.connected(connected.start);
         self.send(Task::Connected { anew });
     }
 
@@ -244,7 +244,7 @@ impl Sink for CacheSink {
             let tables = open.tables.into_iter();
             let touched = Touched {
                 xid: open.xid,
-                commit: Lsn(commit.commit_lsn.0),
+                commit: commit.commit_lsn,
                 tables: tables
                     .map(|(table, of)| TouchedTable { table: TableId(table), rows: of.rows })
                     .collect(),
@@ -267,9 +267,9 @@ impl Sink for CacheSink {
         self.position(commit.end_lsn);
     }
 
-    fn position(&mut self, position: crate::replication::Lsn) {
+    fn position(&mut self, position: Lsn) {
         self.applied = position;
-        self.engine.store().advance(Lsn(position.0));
+        self.engine.store().advance(position);
     }
 
     fn fresh(&mut self, as_of: Instant) {
@@ -281,9 +281,9 @@ impl Sink for CacheSink {
         self.purge();
     }
 
-    fn confirmable(&self) -> crate::replication::Lsn {
+    fn confirmable(&self) -> Lsn {
         match self.engine.disk() {
-            Some(disk) => crate::replication::Lsn(disk.confirmable(Lsn(self.applied.0)).0),
+            Some(disk) => disk.confirmable(self.applied),
             None => self.applied,
         }
     }

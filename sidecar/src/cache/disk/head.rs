@@ -85,8 +85,8 @@ impl Head {
                 Some("it is not known whether roles have changed")
             }
             Some(_) if self.roles != connected.roles => Some("roles have changed"),
-            Some(_) if Lsn(connected.start.0) > position => Some("the slot has moved past it"),
-            Some(_) if Lsn(connected.flushed.0) < position => {
+            Some(_) if connected.start > position => Some("the slot has moved past it"),
+            Some(_) if connected.flushed < position => {
                 Some("the origin's log ends before it: the origin has gone back in time")
             }
             Some(_) => None,

@@ -12,11 +12,13 @@
 //! - The client sees each answer once, in the order of its messages.
 //! - In neither direction is more read than was written on, but for single messages that have to be seen whole.
 
+mod ask;
 mod caching;
 mod down;
 mod keep;
 mod learn;
 mod link;
+mod noted;
 mod prepare;
 mod relay;
 mod state;

@@ -11,6 +11,7 @@ use integratedb_wire::{Target, write};
 use crate::proxy::backend::{Backend, OpenError};
 use crate::proxy::params::Params;
 use crate::proxy::settings::CacheSettings;
+use crate::text_array;
 
 /// What has been set in a session, by name and value.
 ///
@@ -59,8 +60,7 @@ pub(super) async fn capture(
     let known = before.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned());
     let hidden: BTreeSet<String> =
         known.chain(touched.names.iter().cloned()).filter(|name| is_hidden(name)).collect();
-    let quoted: Vec<String> = hidden.iter().map(|name| quote(name)).collect();
-    let list = format!("{{{}}}", quoted.join(","));
+    let list = text_array::of_texts(&hidden);
     let mut batch = Vec::new();
     write::frontend::parse(&mut batch, b"", CAPTURE, &[])?;
     write::frontend::bind_text(&mut batch, b"", b"", &[Some(list.as_bytes())])?;
@@ -81,11 +81,6 @@ pub(super) async fn capture(
     }
     link.settings = settings.clone();
     Ok(settings)
-}
-
-/// An element of an array in its text form.
-fn quote(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Sets on a connection what a session has set. Gives the origin's message when it refuses; then nothing has
@@ -200,6 +195,5 @@ mod tests {
     fn names_of_settings_are_quoted_part_by_part() {
         assert_eq!(identifier(b"work_mem"), b"\"work_mem\"");
         assert_eq!(identifier(b"my.\"odd\" one"), b"\"my\".\"\"\"odd\"\" one\"");
-        assert_eq!(quote("a\"b\\"), "\"a\\\"b\\\\\"");
     }
 }
