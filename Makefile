@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # The sidecar and the tests never link the extension, and are built with one feature set.
-PACKAGES := -p integratedb-cache -p integratedb-claims -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-tests
+PACKAGES := -p integratedb-cache -p integratedb-claims -p integratedb-events -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-tests
 
 .PHONY: help demo test setup drivers ext build unit lint fuzz fmt bench clean
 
@@ -32,7 +32,7 @@ build: ## the sidecar, optimised
 	cargo build --release -p integratedb-sidecar
 
 unit: ## the tests that need no Postgres
-	cargo nextest run -p integratedb-cache -p integratedb-claims -p integratedb-template -p integratedb-wire -p integratedb-sidecar
+	cargo nextest run -p integratedb-cache -p integratedb-claims -p integratedb-events -p integratedb-template -p integratedb-wire -p integratedb-sidecar
 
 lint: ## format, clippy, licences and sources of dependencies, links in docs
 	@scripts/setup.sh lint
