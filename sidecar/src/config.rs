@@ -7,6 +7,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::notify::NotificationSettings;
 use crate::proxy::{CacheId, CacheSettings, Caches, ProxySettings};
 use crate::secret::Secret;
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub proxy: ProxySettings,
     /// The caches it serves, by their ids.
     pub caches: Caches,
+    /// Notifications.
+    pub notifications: NotificationSettings,
 }
 
 /// How log lines are written.
@@ -78,6 +81,7 @@ impl Default for Config {
             log: "info".to_owned(),
             proxy: ProxySettings::default(),
             caches: Caches::new(),
+            notifications: NotificationSettings::default(),
         }
     }
 }
@@ -126,10 +130,11 @@ const NAMES: &[&str] = &[
     "log",
     "proxy",
     "caches",
+    "notifications",
 ];
 
 /// Of these, what only a file can hold.
-const FILE_ONLY: &[&str] = &["proxy", "caches"];
+const FILE_ONLY: &[&str] = &["proxy", "caches", "notifications"];
 
 /// Of the section `proxy`, what the environment may say, as `INTEGRATEDB_PROXY_…`.
 const PROXY_NAMES: &[&str] = &["listen", "default_cache", "workers", "max_clients", "login_secs"];

@@ -14,6 +14,7 @@ use crate::api::{App, router};
 use crate::cache::Engine;
 use crate::config::Config;
 use crate::db::{self, DbError, Pool};
+use crate::notify::Notifications;
 use crate::proxy::registry::Registry;
 use crate::proxy::{CacheId, Proxy, ProxyError};
 use crate::telemetry;
@@ -104,7 +105,19 @@ async fn serve(
         }
     }
     let drain = Duration::from_secs(config.drain_secs);
-    let app = App::new(&config, pool.clone(), proxy.map(|proxy| Arc::clone(proxy.registry())));
+    let notifications =
+        Notifications::new(config.notifications.clone(), config.database_url.clone(), pool.clone());
+    let app = App::new(
+        &config,
+        pool.clone(),
+        proxy.map(|proxy| Arc::clone(proxy.registry())),
+        Arc::clone(&notifications),
+    );
+    let notify = CancellationToken::new();
+    let notifying = tokio::spawn({
+        let notify = notify.clone();
+        async move { notifications.run(notify).await }
+    });
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
     let upkeep = async { tokio::join!(metrics, rules).0 };
@@ -124,6 +137,10 @@ async fn serve(
             Ok(())
         }
     };
+    notify.cancel();
+    if notifying.await.is_err_and(|error| error.is_panic()) {
+        tracing::error!("what reads notifications has panicked");
+    }
     pool.close();
     Ok(result?)
 }

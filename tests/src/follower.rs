@@ -143,7 +143,7 @@ impl Sink for Recorder {
         self.changes = 0;
     }
 
-    fn change(&mut self, relation: &Relation, change: &Change<'_>) {
+    fn change(&mut self, relation: &Arc<Relation>, change: &Change<'_>) {
         self.add(|| match change {
             Change::Insert { new } => format!("+ {} {}", relation.name, row(*new)),
             Change::Update { old: None, new } => format!("~ {} {}", relation.name, row(*new)),
@@ -157,7 +157,7 @@ impl Sink for Recorder {
         }
     }
 
-    fn truncate(&mut self, relations: &[&Relation], _: Truncate) {
+    fn truncate(&mut self, relations: &[&Arc<Relation>], _: Truncate) {
         let mut names: Vec<&str> = relations.iter().map(|r| r.name.as_str()).collect();
         names.sort_unstable();
         self.add(|| format!("0 {}", names.join(" ")));

@@ -7,6 +7,7 @@
 mod change;
 mod code;
 mod id;
+pub mod json;
 mod render;
 mod segment;
 mod view;

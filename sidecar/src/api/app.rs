@@ -7,6 +7,7 @@ use super::schema;
 use crate::auth::{LoginLimit, Passwords, Tokens};
 use crate::config::Config;
 use crate::db::Pool;
+use crate::notify::Notifications;
 use crate::proxy::registry::Registry;
 use crate::telemetry::Metrics;
 
@@ -22,11 +23,17 @@ struct Shared {
     metrics: Metrics,
     spec_schema: schema::SpecSchema,
     proxy: Option<Arc<Registry>>,
+    notifications: Arc<Notifications>,
 }
 
 impl App {
     /// Everything a server needs besides its listener.
-    pub(crate) fn new(config: &Config, pool: Pool, proxy: Option<Arc<Registry>>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        pool: Pool,
+        proxy: Option<Arc<Registry>>,
+        notifications: Arc<Notifications>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Shared {
             pool,
@@ -42,6 +49,7 @@ impl App {
             metrics: Metrics::new(),
             spec_schema: schema::SpecSchema::new(),
             proxy,
+            notifications,
         }))
     }
 
@@ -73,6 +81,11 @@ impl App {
     /// The proxy's caches, where there is a proxy.
     pub(super) fn proxy(&self) -> Option<&Registry> {
         self.0.proxy.as_deref()
+    }
+
+    /// Notifications of this sidecar.
+    pub(super) fn notifications(&self) -> &Arc<Notifications> {
+        &self.0.notifications
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -198,7 +198,7 @@ impl Sink for CacheSink {
         });
     }
 
-    fn change(&mut self, relation: &Relation, change: &Change<'_>) {
+    fn change(&mut self, relation: &Arc<Relation>, change: &Change<'_>) {
         let Some(table) = self.table(relation) else { return };
         let (old, new) = match change {
             Change::Insert { new } => (None, Some(new)),
@@ -213,7 +213,7 @@ impl Sink for CacheSink {
         }
     }
 
-    fn truncate(&mut self, relations: &[&Relation], _: Truncate) {
+    fn truncate(&mut self, relations: &[&Arc<Relation>], _: Truncate) {
         for relation in relations {
             if let Some(table) = self.table(relation) {
                 table.rows = Rows::All;

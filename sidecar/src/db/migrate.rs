@@ -8,6 +8,7 @@ use super::error::DbError;
 const MIGRATIONS: &[(i32, &str)] = &[
     (1, include_str!("../../migrations/0001_users.sql")),
     (2, include_str!("../../migrations/0002_cache_rules.sql")),
+    (3, include_str!("../../migrations/0003_event_log.sql")),
 ];
 
 /// The advisory lock that lets only one sidecar migrate at a time: "idbs" as a number.

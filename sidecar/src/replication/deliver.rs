@@ -1,5 +1,6 @@
 //! From messages of the stream to calls of the sinks.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -177,7 +178,7 @@ impl Delivery {
         if !self.is_delivered()? {
             return Ok(());
         }
-        let relations: Vec<&Relation> =
+        let relations: Vec<&Arc<Relation>> =
             oids.iter().map(|oid| known(&self.relations, oid)).collect::<Result<_, _>>()?;
         self.changes += 1;
         self.sinks.iter_mut().for_each(|sink| sink.truncate(&relations, truncate));
@@ -205,7 +206,7 @@ fn fits(change: &pgoutput::Change<'_>, relation: &Relation) -> bool {
     }
 }
 
-fn known(relations: &Relations, oid: u32) -> Result<&Relation, ReplicationError> {
+fn known(relations: &Relations, oid: u32) -> Result<&Arc<Relation>, ReplicationError> {
     relations.get(oid).ok_or_else(|| malformed("a change of a table that was not described"))
 }
 

@@ -240,6 +240,7 @@ impl Life {
         }
         self.status.send_modify(|status| {
             status.state = State::Connecting;
+            status.slot_lost = (renew && self.settings.slot_must_exist).then(|| error.to_string());
             status.last_error = Some(error.to_string());
             status.lag = None;
         });

@@ -1,6 +1,7 @@
 //! Shapes of tables as the stream tells them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use integratedb_wire::pgoutput;
 
@@ -79,14 +80,14 @@ impl Relation {
 
 /// The tables told of since the connection began.
 #[derive(Debug, Default)]
-pub(super) struct Relations(HashMap<u32, Relation>);
+pub(super) struct Relations(HashMap<u32, Arc<Relation>>);
 
 impl Relations {
     pub(super) fn learn(&mut self, told: pgoutput::Relation<'_>) {
-        self.0.insert(told.oid, Relation::new(told));
+        self.0.insert(told.oid, Arc::new(Relation::new(told)));
     }
 
-    pub(super) fn get(&self, oid: u32) -> Option<&Relation> {
+    pub(super) fn get(&self, oid: u32) -> Option<&Arc<Relation>> {
         self.0.get(&oid)
     }
 

@@ -26,6 +26,9 @@ pub struct ReaderSettings {
     pub publication: String,
     /// The slot.
     pub slot: Slot,
+    /// A permanent slot is there. One that is lost or gone is then not made anew: what it would miss has to be
+    /// noted first, by whoever sees [`Status::slot_lost`](super::Status::slot_lost).
+    pub slot_must_exist: bool,
     /// A reader further behind is suspended.
     pub lag_bytes: u64,
     /// A reader that can't tell for so long that it is up to date is suspended.
@@ -53,6 +56,7 @@ impl ReaderSettings {
             url,
             publication: "integratedb".to_owned(),
             slot,
+            slot_must_exist: false,
             lag_bytes: 256 << 20,
             lag_time: Duration::from_secs(10),
             status_interval: Duration::from_secs(1),

@@ -1,5 +1,6 @@
 //! Where transactions go.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +24,12 @@ impl PgTime {
         let moved =
             if self.0 < 0 { epoch.checked_sub(distance) } else { epoch.checked_add(distance) };
         moved.unwrap_or(epoch)
+    }
+
+    /// In microseconds since 1970.
+    pub fn unix_micros(self) -> i64 {
+        // 30 years do not overflow what the origin's clock can tell.
+        self.0.saturating_add(i64::try_from(Self::OFFSET.as_micros()).unwrap_or(i64::MAX))
     }
 
     /// Our own clock.
@@ -97,11 +104,11 @@ pub trait Sink: Send {
     /// A transaction begins.
     fn begin(&mut self, begin: &Begin);
 
-    /// A row of a table changed.
-    fn change(&mut self, relation: &Relation, change: &Change<'_>);
+    /// A row of a table changed. As long as the table keeps its shape, it is the same relation in memory.
+    fn change(&mut self, relation: &Arc<Relation>, change: &Change<'_>);
 
     /// Tables were emptied.
-    fn truncate(&mut self, relations: &[&Relation], truncate: Truncate);
+    fn truncate(&mut self, relations: &[&Arc<Relation>], truncate: Truncate);
 
     /// A message: of the transaction that is open if it is transactional, else of none.
     fn message(&mut self, message: &LogicalMessage<'_>);

@@ -91,12 +91,18 @@ pub(super) async fn prepare(
                     memory.renew.clone().or_else(|| existing.unusable(delivered))
                 };
                 match unusable {
+                    Some(why) if settings.slot_must_exist => {
+                        return Err(ReplicationError::SlotLost { slot: name.clone(), why });
+                    }
                     Some(why) => {
                         drop_slot(link, name).await?;
                         lost = lost.or(Some(why));
                     }
                     None => start = existing.confirmed,
                 }
+            } else if settings.slot_must_exist {
+                let why = "it is gone".to_owned();
+                return Err(ReplicationError::SlotLost { slot: name.clone(), why });
             } else if delivered.is_some() {
                 lost = lost.or_else(|| Some(format!("the slot {name} is gone")));
             }

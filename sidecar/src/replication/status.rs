@@ -55,6 +55,8 @@ pub struct Status {
     pub reconnects: u64,
     /// How often transactions may have been missed.
     pub lost: u64,
+    /// A slot that has to be there can't be followed any more: why.
+    pub slot_lost: Option<String>,
     /// pg_replication_slots.wal_status: reserved, extended, unreserved or lost.
     pub wal_status: Option<String>,
     /// Bytes that may still be written before the slot can be lost; none if nothing bounds it.

@@ -1,0 +1,263 @@
+//! Which sidecar reads and stores, and when.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::error::NotifyError;
+use super::ingest::{Inbox, Ingest};
+use super::log::{Log, State};
+use super::settings::NotificationSettings;
+use super::subscriptions::Subscriptions;
+use super::writer::Writer;
+use crate::db::{self, Pool};
+use crate::replication::{Reader, ReaderSettings, Slot, Status};
+use crate::secret::Secret;
+
+/// The advisory lock of the one that leads: "idbn" as a number.
+const LOCK: i64 = 0x6964_626e;
+
+/// How often one that does not lead looks for what is new, and whether it can.
+const FOLLOW: Duration = Duration::from_millis(500);
+
+/// How often subscriptions are looked at while nothing tells of them.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How often the log is pruned.
+const PRUNE: Duration = Duration::from_secs(60);
+
+/// The waits after an error.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// What a sidecar does about notifications at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It is not known yet, or the database can't be reached.
+    #[default]
+    Starting,
+    /// Another one leads.
+    Follows,
+    /// It would read, but nobody subscribes.
+    Idle,
+    /// It reads and stores.
+    Leads,
+}
+
+/// Notifications of one sidecar.
+pub struct Notifications {
+    settings: NotificationSettings,
+    database: Secret<String>,
+    pool: Pool,
+    log: Log,
+    subscriptions: watch::Sender<Arc<Subscriptions>>,
+    role: watch::Sender<Role>,
+    reader: watch::Sender<Status>,
+    look: Notify,
+}
+
+impl Notifications {
+    /// Does nothing before it [runs](Notifications::run).
+    pub fn new(settings: NotificationSettings, database: Secret<String>, pool: Pool) -> Arc<Self> {
+        let log = Log::new(pool.clone(), settings.memory_bytes);
+        Arc::new(Self {
+            settings,
+            database,
+            pool,
+            log,
+            subscriptions: watch::Sender::default(),
+            role: watch::Sender::default(),
+            reader: watch::Sender::default(),
+            look: Notify::new(),
+        })
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The sidecar's database.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What was set.
+    pub fn settings(&self) -> &NotificationSettings {
+        &self.settings
+    }
+
+    /// The subscriptions, and each change of them.
+    pub fn subscriptions(&self) -> watch::Receiver<Arc<Subscriptions>> {
+        self.subscriptions.subscribe()
+    }
+
+    /// What this sidecar does.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.role.subscribe()
+    }
+
+    /// How the reader is, where this sidecar leads.
+    pub fn reader(&self) -> watch::Receiver<Status> {
+        self.reader.subscribe()
+    }
+
+    /// Subscriptions were changed by this process: they are looked at now, and not later.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Leads or follows until it is cancelled.
+    pub async fn run(&self, cancel: CancellationToken) {
+        let mut wait = RETRY.0;
+        loop {
+            let attempt = tokio::select! {
+                () = cancel.cancelled() => return,
+                attempt = self.attempt(&mut wait) => attempt,
+            };
+            let Err(error) = attempt;
+            self.role.send_replace(Role::Starting);
+            tracing::warn!(%error, "notifications are not read");
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
+            }
+        }
+    }
+
+    async fn attempt(&self, wait: &mut Duration) -> Result<Infallible, NotifyError> {
+        let client = db::connect(&self.database).await?;
+        client
+            .batch_execute("SET synchronous_commit = on; SET statement_timeout = '60s'; SET lock_timeout = '10s'")
+            .await?;
+        self.log.open(&client).await?;
+        let leads = "SELECT pg_try_advisory_lock($1)";
+        while !self.settings.enabled || !client.query_one(leads, &[&LOCK]).await?.get::<_, bool>(0)
+        {
+            self.role.send_replace(Role::Follows);
+            *wait = RETRY.0;
+            self.load(&client).await?;
+            self.log.follow().await?;
+            tokio::time::sleep(FOLLOW).await;
+        }
+        // Another one may have stored something before it ended.
+        self.log.open(&client).await?;
+        let mut state = State::load(&client).await?;
+        loop {
+            self.load(&client).await?;
+            if self.subscriptions.borrow().is_empty() {
+                self.role.send_replace(Role::Idle);
+                self.drop_slots(&client, &mut state).await?;
+                *wait = RETRY.0;
+                tokio::select! {
+                    () = self.look.notified() => {}
+                    () = tokio::time::sleep(LOOK) => {}
+                }
+                continue;
+            }
+            self.lead(&client, &mut state, wait).await?;
+        }
+    }
+
+    async fn load(&self, client: &Client) -> Result<(), NotifyError> {
+        let all = Subscriptions::load(client).await?;
+        self.subscriptions.send_if_modified(|present| {
+            let is_other = **present != all;
+            *present = Arc::new(all);
+            is_other
+        });
+        Ok(())
+    }
+
+    /// Reads and stores until nobody subscribes any more, or the slot is lost, which is noted.
+    async fn lead(
+        &self,
+        client: &Client,
+        state: &mut State,
+        wait: &mut Duration,
+    ) -> Result<(), NotifyError> {
+        let slot = match &state.slot {
+            Some(slot) => slot.clone(),
+            None => {
+                // One that was made, and whose making was not noted: what it holds is wanted all the same.
+                format!("{}_{}", self.slot_base(client).await?, state.epoch)
+            }
+        };
+        let url = self.settings.url.clone().unwrap_or_else(|| self.database.clone());
+        let mut settings = ReaderSettings::new("notifications", url, Slot::Permanent(slot.clone()));
+        settings.slot_must_exist = state.slot.is_some();
+        let inbox = Arc::new(Inbox::default());
+        let cancel = CancellationToken::new();
+        let _guard = cancel.clone().drop_guard();
+        let reader =
+            Reader::start(settings, vec![Box::new(Ingest::new(Arc::clone(&inbox)))], cancel)?;
+        let mut status = reader.watch();
+        self.role.send_replace(Role::Leads);
+        let writer = Writer::new(client, &self.log, inbox, &self.subscriptions, state, slot);
+        let lost = tokio::select! {
+            ended = writer.run() => {
+                ended?;
+                None
+            }
+            never = self.watch(reader.watch()) => match never {},
+            never = self.prune() => match never {},
+            lost = status.wait_for(|status| status.slot_lost.is_some()) => {
+                lost.ok().and_then(|status| status.slot_lost.clone())
+            }
+        };
+        *wait = RETRY.0;
+        if let Some(why) = lost {
+            self.log.store_gap(client, state, &why).await?;
+            self.drop_slots(client, state).await?;
+        }
+        Ok(())
+    }
+
+    async fn watch(&self, mut status: watch::Receiver<Status>) -> Infallible {
+        loop {
+            self.reader.send_replace(status.borrow_and_update().clone());
+            if status.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    async fn prune(&self) -> Infallible {
+        loop {
+            let pruned = async {
+                let client = self.pool.get().await.map_err(db::DbError::from)?;
+                self.log.prune(&client, &self.settings).await
+            };
+            match pruned.await {
+                Ok(Some(last)) => tracing::info!(%last, "old changes were pruned"),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "the log of changes can't be pruned"),
+            }
+            tokio::time::sleep(PRUNE).await;
+        }
+    }
+
+    async fn slot_base(&self, client: &Client) -> Result<String, NotifyError> {
+        if let Some(name) = &self.settings.slot_name {
+            return Ok(name.clone());
+        }
+        let sql = "SELECT 'integratedb_notify_' || oid FROM pg_database WHERE datname = current_database()";
+        Ok(client.query_one(sql, &[]).await?.get(0))
+    }
+
+    /// Drops our slots: nobody is to be told of what they hold.
+    async fn drop_slots(&self, client: &Client, state: &mut State) -> Result<(), NotifyError> {
+        let base = self.slot_base(client).await?;
+        let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+                   WHERE database = current_database() AND NOT active
+                     AND (slot_name = $2 OR slot_name ~ ('^' || $1 || '_[0-9]+$'))";
+        client.execute(sql, &[&base, &state.slot]).await?;
+        if state.slot.take().is_some() {
+            state.save(client).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! Keeps the log within its bounds.
+
+use integratedb_events::EventId;
+use tokio_postgres::Client;
+
+use super::state::id;
+use super::{Log, LogError};
+use crate::notify::NotificationSettings;
+
+/// Deletes what is older than the retention, and the oldest beyond the most bytes; notes what is gone in the same
+/// statement, so that nobody takes what is missing for nothing.
+const PRUNE: &str = "
+WITH sized AS (
+    SELECT epoch, last_lsn, last_index, stored_at,
+           sum(pg_column_size(body)) OVER (ORDER BY epoch DESC, last_lsn DESC, last_index DESC) AS bytes
+    FROM integratedb.event_log
+),
+last AS (
+    SELECT epoch, last_lsn, last_index FROM sized
+    WHERE stored_at < now() - make_interval(secs => $1) OR bytes > $2
+    ORDER BY epoch DESC, last_lsn DESC, last_index DESC LIMIT 1
+),
+gone AS (
+    DELETE FROM integratedb.event_log l USING last
+    WHERE (l.epoch, l.last_lsn, l.last_index) <= (last.epoch, last.last_lsn, last.last_index)
+)
+UPDATE integratedb.event_log_state s
+SET pruned_epoch = last.epoch, pruned_lsn = last.last_lsn, pruned_index = last.last_index
+FROM last
+RETURNING last.epoch, last.last_lsn, last.last_index";
+
+impl Log {
+    /// Prunes; gives the last change that is gone, if any went.
+    pub(in crate::notify) async fn prune(
+        &self,
+        client: &Client,
+        settings: &NotificationSettings,
+    ) -> Result<Option<EventId>, LogError> {
+        let most = i64::try_from(settings.max_log_bytes).unwrap_or(i64::MAX);
+        // A day more or less of a century does not matter.
+        let row = client.query_opt(PRUNE, &[&(settings.retention_secs as f64), &most]).await?;
+        Ok(row.map(|row| id(row.get(0), row.get(1), row.get(2))))
+    }
+}

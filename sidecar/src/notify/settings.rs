@@ -1,0 +1,42 @@
+//! What can be set about notifications: the section `[notifications]`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::secret::Secret;
+
+/// The section `[notifications]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NotificationSettings {
+    /// Whether this sidecar reads and delivers. One that doesn't still takes specs.
+    pub enabled: bool,
+    /// The database with a role that has REPLICATION; as a rule, and by default, that of `database_url`.
+    pub url: Option<Secret<String>>,
+    /// The slot, to which the number of the log's epoch is added. By default with the database's OID.
+    pub slot_name: Option<String>,
+    /// Seconds for which changes are kept for those who come back.
+    pub retention_secs: u64,
+    /// The most bytes the log may take, compressed. Beyond it the oldest go, delivered or not, and whoever lacks them is
+    /// told of the gap.
+    pub max_log_bytes: u64,
+    /// Bytes of the log's end that are held in memory.
+    pub memory_bytes: usize,
+    /// A file with the key by which secrets of channels are encrypted in the database: 64 hexadecimal digits.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for NotificationSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            url: None,
+            slot_name: None,
+            retention_secs: 7 * 24 * 3600,
+            max_log_bytes: 8 << 30,
+            memory_bytes: 64 << 20,
+            key_file: None,
+        }
+    }
+}

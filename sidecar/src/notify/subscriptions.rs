@@ -1,0 +1,113 @@
+//! Who wants to be told of what.
+
+use std::collections::{BTreeMap, HashSet};
+
+use integratedb_events::{Op, Subscription, View};
+use serde::Deserialize;
+use tokio_postgres::Client;
+
+use super::error::NotifyError;
+
+/// All subscriptions, as of one time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subscriptions {
+    stakeholders: BTreeMap<i64, Subscribed>,
+    relations: HashSet<u32>,
+}
+
+/// Those of one stakeholder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subscribed {
+    /// Its name.
+    pub name: String,
+    /// What it subscribes to, and the channels that this goes to: names, types or `*`.
+    items: Vec<(Subscription, Vec<String>)>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    stakeholder_id: i64,
+    stakeholder: String,
+    schema: String,
+    table: String,
+    relation: u32,
+    columns: Vec<String>,
+    events: Vec<String>,
+    channels: Vec<String>,
+}
+
+impl Subscriptions {
+    /// Asks the extension.
+    pub async fn load(client: &Client) -> Result<Self, NotifyError> {
+        let row = client.query_one("SELECT integratedb.subscriptions()", &[]).await?;
+        let rows: Vec<Row> = serde_json::from_value(row.get(0)).map_err(|error| {
+            NotifyError::Unexpected(format!("integratedb.subscriptions() can't be read: {error}"))
+        })?;
+        Ok(Self::of(rows))
+    }
+
+    fn of(rows: Vec<Row>) -> Self {
+        let mut all = Self::default();
+        for row in rows {
+            let Row { relation, schema, table, columns, .. } = row;
+            let ops = row.events.iter().filter_map(|name| Op::named(name)).collect();
+            all.relations.insert(relation);
+            let subscribed = all.stakeholders.entry(row.stakeholder_id).or_default();
+            subscribed.name = row.stakeholder;
+            let subscription = Subscription { relation, schema, table, columns, ops };
+            subscribed.items.push((subscription, row.channels));
+        }
+        all
+    }
+
+    /// Whether nobody subscribes to anything.
+    pub fn is_empty(&self) -> bool {
+        self.relations.is_empty()
+    }
+
+    /// Whether somebody subscribes to changes of this table.
+    pub(super) fn concerns(&self, relation: u32) -> bool {
+        self.relations.contains(&relation)
+    }
+
+    /// Those of a stakeholder.
+    pub fn of_stakeholder(&self, id: i64) -> Option<&Subscribed> {
+        self.stakeholders.get(&id)
+    }
+
+    /// What goes to a channel of a stakeholder; empty if nothing does.
+    pub fn view(&self, stakeholder: i64, channel: &str, kind: &str) -> View {
+        let Some(subscribed) = self.stakeholders.get(&stakeholder) else {
+            return View::new(stakeholder, "", []);
+        };
+        let goes = |channels: &[String]| {
+            channels.iter().any(|name| name == "*" || name == channel || name == kind)
+        };
+        let items = subscribed.items.iter().filter(|(_, channels)| goes(channels));
+        View::new(stakeholder, &subscribed.name, items.map(|(subscription, _)| subscription))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_channel_gets_what_names_it() {
+        let rows = json!([
+            {"stakeholder_id": 1, "stakeholder": "a", "item": 0, "schema": "public", "table": "t", "relation": 7,
+             "columns": ["id"], "events": ["INSERT"], "channels": ["billing"]},
+            {"stakeholder_id": 1, "stakeholder": "a", "item": 1, "schema": "public", "table": "u", "relation": 8,
+             "columns": [], "events": ["TRUNCATE"], "channels": ["WEBHOOK", "SOCKET"]}]);
+        let all = Subscriptions::of(serde_json::from_value(rows).expect("rows"));
+        assert!(all.concerns(7) && !all.concerns(9));
+        let billing = all.view(1, "billing", "WEBHOOK");
+        let other = all.view(1, "other", "WEBHOOK");
+        assert!(billing != other && !other.is_empty());
+        assert!(
+            all.view(1, "REDIS", "REDIS").is_empty() && all.view(2, "SOCKET", "SOCKET").is_empty()
+        );
+    }
+}
