@@ -16,7 +16,7 @@ ALTER TABLE integratedb.event_log ALTER COLUMN body SET STORAGE EXTERNAL;
 
 -- One row: how far the log goes back, and what its next change is compared with.
 CREATE TABLE integratedb.event_log_state (
-    only          boolean PRIMARY KEY DEFAULT true CHECK (only),
+    is_only       boolean PRIMARY KEY DEFAULT true CHECK (is_only),
     epoch         integer NOT NULL DEFAULT 1,
     -- The server whose positions the epoch's are.
     system_id     text,

@@ -153,7 +153,7 @@ impl Sink for Recorder {
             Change::Delete { old: before } => format!("- {} {}", relation.name, old(before)),
         });
         if !self.shared.switches.counting.load(Ordering::SeqCst) {
-            self.heard().relation = Some(relation.clone());
+            self.heard().relation = Some(Relation::clone(relation));
         }
     }
 
