@@ -78,6 +78,14 @@ impl Process {
         sum.with_context(|| format!("no metric {name}"))
     }
 
+    /// The most memory it has had so far, in bytes.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        Ok(kilobytes.context("no VmHWM")?.trim().parse::<u64>()? << 10)
+    }
+
     fn signal(&self, signal: libc::c_int) -> Result<()> {
         let pid = libc::pid_t::try_from(self.child.id())?;
         // SAFETY: a plain system call, for a child that nobody has waited for.

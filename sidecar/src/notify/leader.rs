@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 use tokio_postgres::Client;
@@ -29,6 +29,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// How often the log is pruned.
 const PRUNE: Duration = Duration::from_secs(60);
+
+/// How often the connection that holds the lock is tried, and how long an answer may take.
+const HOLD: Duration = Duration::from_secs(10);
 
 /// The waits after an error.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -134,14 +137,21 @@ impl Notifications {
             .batch_execute("SET synchronous_commit = on; SET statement_timeout = '60s'; SET lock_timeout = '10s'")
             .await?;
         self.log.open(&client).await?;
+        let mut looked = None;
         let leads = "SELECT pg_try_advisory_lock($1)";
         while !self.settings.enabled || !client.query_one(leads, &[&LOCK]).await?.get::<_, bool>(0)
         {
             self.role.send_replace(Role::Follows);
             *wait = RETRY.0;
-            self.load(&client).await?;
-            self.log.follow().await?;
-            tokio::time::sleep(FOLLOW).await;
+            if looked.is_none_or(|at: Instant| at.elapsed() > LOOK) {
+                self.load(&client).await?;
+                looked = Some(Instant::now());
+            }
+            self.log.follow(&client).await?;
+            tokio::select! {
+                () = self.look.notified() => looked = None,
+                () = tokio::time::sleep(FOLLOW) => {}
+            }
         }
         // Another one may have stored something before it ended.
         self.log.open(&client).await?;
@@ -204,6 +214,7 @@ impl Notifications {
             }
             never = self.watch(reader.watch()) => match never {},
             never = self.prune() => match never {},
+            gone = hold(client) => return Err(gone),
             lost = status.wait_for(|status| status.slot_lost.is_some()) => {
                 lost.ok().and_then(|status| status.slot_lost.clone())
             }
@@ -259,5 +270,21 @@ impl Notifications {
             state.save(client).await?;
         }
         Ok(())
+    }
+}
+
+/// Ends when the connection that holds the lock does: then another one may lead.
+async fn hold(client: &Client) -> NotifyError {
+    loop {
+        tokio::time::sleep(HOLD).await;
+        match tokio::time::timeout(HOLD, client.simple_query("SELECT")).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return error.into(),
+            Err(_) => {
+                return NotifyError::Unexpected(
+                    "the database does not answer on the connection that holds the lock".to_owned(),
+                );
+            }
+        }
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Writer<'a> {
     /// All before is looked at.
     done: Lsn,
     lost: Option<String>,
+    wanted: Arc<Subscriptions>,
     tables: Tables,
     new: RowBuffer,
     old: RowBuffer,
@@ -70,6 +71,7 @@ impl<'a> Writer<'a> {
             transaction: None,
             done: Lsn(0),
             lost: None,
+            wanted: subscriptions.borrow().clone(),
             tables: Tables::default(),
             new: RowBuffer::default(),
             old: RowBuffer::default(),
@@ -86,6 +88,7 @@ impl<'a> Writer<'a> {
                     return is_empty.map(drop).map_err(|_| NotifyError::Unexpected("stopping".to_owned()));
                 }
             };
+            self.wanted = self.subscriptions.borrow().clone();
             for item in &batch.items {
                 self.item(&batch, item).await?;
             }
@@ -127,7 +130,7 @@ impl<'a> Writer<'a> {
     fn head(&self, op: Op, index: u32, relation: &Relation) -> Option<Head> {
         let begin = self.transaction.as_ref()?;
         let id = EventId { epoch: self.state.epoch, lsn: begin.final_lsn, index };
-        if id <= self.stored || !self.subscriptions.borrow().concerns(relation.oid) {
+        if id <= self.stored || !self.wanted.concerns(relation.oid) {
             return None;
         }
         let commit_micros = begin.commit_time.unix_micros();
@@ -175,10 +178,10 @@ impl<'a> Writer<'a> {
             self.tables.forget();
         }
         if told.schema.is_some() || told.subscriptions {
-            let all = Subscriptions::load(self.client).await?;
+            self.wanted = Arc::new(Subscriptions::load(self.client).await?);
             self.subscriptions.send_if_modified(|present| {
-                let is_other = **present != all;
-                *present = Arc::new(all);
+                let is_other = *present != self.wanted;
+                present.clone_from(&self.wanted);
                 is_other
             });
         }
@@ -189,9 +192,11 @@ impl<'a> Writer<'a> {
         self.transaction = None;
         self.tables.forget();
         self.flush().await?;
-        let is_other = |known: &String| *known != connected.system_id;
+        // After a promotion or a restore, positions are of another history.
+        let server = format!("{}/{}", connected.system_id, connected.timeline);
+        let is_other = |known: &String| *known != server;
         let why = if self.state.system_id.as_ref().is_some_and(is_other) {
-            Some("the database is on another server than before".to_owned())
+            Some("the database is on another server or timeline than before".to_owned())
         } else if connected.slot_is_new && self.state.slot.is_some() {
             Some("the replication slot was made anew".to_owned())
         } else {
@@ -202,7 +207,7 @@ impl<'a> Writer<'a> {
             self.builder = SegmentBuilder::new(self.state.epoch);
             self.stored = self.log.head();
         }
-        self.state.system_id = Some(connected.system_id.clone());
+        self.state.system_id = Some(server);
         self.state.slot = Some(self.slot.clone());
         self.state.save(self.client).await?;
         self.done = connected.start;

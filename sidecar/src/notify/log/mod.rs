@@ -1,10 +1,12 @@
 //! The log of changes: its end in memory, all of it in the sidecar's database.
 
 mod prune;
+mod recent;
 mod state;
 mod store;
 mod tail;
 
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use integratedb_events::{EventId, Segment, SegmentError};
@@ -12,6 +14,7 @@ use tokio::sync::watch;
 
 pub(super) use state::State;
 
+use self::recent::Recent;
 use self::tail::Tail;
 use crate::db::{DbError, Pool};
 
@@ -45,13 +48,27 @@ impl LogError {
 pub struct Log {
     pool: Pool,
     tail: Mutex<Tail>,
+    /// What was read from the database of late.
+    recent: Mutex<Recent>,
     head: watch::Sender<EventId>,
+    /// Bytes of all that was ever stored.
+    total: AtomicI64,
 }
 
 impl Log {
     /// One whose end takes at most `memory` bytes here. It has to be [opened](Log::open) before it says anything.
     pub(super) fn new(pool: Pool, memory: usize) -> Self {
-        Self { pool, tail: Mutex::new(Tail::new(memory)), head: watch::Sender::default() }
+        Self {
+            pool,
+            tail: Mutex::new(Tail::new(memory)),
+            recent: Mutex::new(Recent::new(memory / 4)),
+            head: watch::Sender::default(),
+            total: AtomicI64::new(0),
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
@@ -77,7 +94,7 @@ impl Log {
         if let Some(segment) = self.tail().after(after) {
             return Ok(Some(segment));
         }
-        store::read(&self.pool, after).await
+        self.read_stored(after).await
     }
 
     /// The same, and waits for it. May be dropped while it waits.
@@ -95,9 +112,9 @@ impl Log {
     }
 
     /// Takes a segment that is stored to the end of what is here.
-    fn append(&self, segment: Segment) {
+    fn append(&self, segment: Arc<Segment>) {
         let Some(last) = segment.last() else { return };
-        self.tail().push(Arc::new(segment));
+        self.tail().push(segment);
         self.head.send_replace(last);
     }
 }

@@ -10,14 +10,13 @@ use crate::notify::NotificationSettings;
 /// Deletes what is older than the retention, and the oldest beyond the most bytes; notes what is gone in the same
 /// statement, so that nobody takes what is missing for nothing.
 const PRUNE: &str = "
-WITH sized AS (
-    SELECT epoch, last_lsn, last_index, stored_at,
-           sum(pg_column_size(body)) OVER (ORDER BY epoch DESC, last_lsn DESC, last_index DESC) AS bytes
-    FROM integratedb.event_log
-),
-last AS (
-    SELECT epoch, last_lsn, last_index FROM sized
-    WHERE stored_at < now() - make_interval(secs => $1) OR bytes > $2
+WITH last AS (
+    SELECT * FROM (
+        (SELECT epoch, last_lsn, last_index FROM integratedb.event_log
+         WHERE stored_at < now() - make_interval(secs => $1) ORDER BY stored_at DESC LIMIT 1)
+        UNION ALL
+        (SELECT epoch, last_lsn, last_index FROM integratedb.event_log
+         WHERE total <= (SELECT max(total) FROM integratedb.event_log) - $2 ORDER BY total DESC LIMIT 1)) either
     ORDER BY epoch DESC, last_lsn DESC, last_index DESC LIMIT 1
 ),
 gone AS (

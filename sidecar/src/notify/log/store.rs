@@ -1,6 +1,7 @@
 //! The log in the database.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use integratedb_events::{EventId, Head, Op, Segment, SegmentBuilder};
 use tokio_postgres::Client;
@@ -8,14 +9,19 @@ use tokio_postgres::types::PgLsn;
 
 use super::state::{State, id, number, pruned};
 use super::{Log, LogError};
-use crate::db::{DbError, Pool};
+use crate::db::DbError;
 use crate::replication::Lsn;
 
 const INSERT: &str = "INSERT INTO integratedb.event_log
-    (epoch, last_lsn, last_index, first_lsn, first_index, changes, body) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    (epoch, last_lsn, last_index, first_lsn, first_index, changes, total, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-const AFTER: &str = "SELECT epoch, last_lsn, last_index, body FROM integratedb.event_log
-    WHERE (epoch, last_lsn, last_index) > ($1, $2, $3) ORDER BY epoch, last_lsn, last_index LIMIT 1";
+/// The next segments: some at once, as they may be small.
+const AFTER: &str = "SELECT epoch, last_lsn, last_index, body FROM (
+        SELECT *, total - first_value(total) OVER w AS bytes FROM (
+            SELECT * FROM integratedb.event_log
+            WHERE (epoch, last_lsn, last_index) > ($1, $2, $3) ORDER BY epoch, last_lsn, last_index LIMIT 100) next
+        WINDOW w AS (ORDER BY epoch, last_lsn, last_index)) sized
+    WHERE bytes < 1000000 ORDER BY epoch, last_lsn, last_index";
 
 impl Log {
     /// Begins where the database's log ends.
@@ -26,6 +32,8 @@ impl Log {
             Some(row) => id(row.get(0), row.get(1), row.get(2)),
             None => pruned(client).await?,
         };
+        let sql = "SELECT coalesce(max(total), 0) FROM integratedb.event_log";
+        self.total.store(client.query_one(sql, &[]).await?.get(0), Ordering::Relaxed);
         // What is read on from where it was stays in memory.
         if head != self.head() {
             self.tail().reset(head);
@@ -40,8 +48,8 @@ impl Log {
         client: &Client,
         segment: Segment,
     ) -> Result<(), LogError> {
-        insert(client, &segment).await?;
-        self.append(segment);
+        self.insert(client, &segment).await?;
+        self.append(Arc::new(segment));
         Ok(())
     }
 
@@ -62,65 +70,84 @@ impl Log {
         let segment = builder.finish();
         client.batch_execute("BEGIN").await?;
         let stored = async {
-            insert(client, &segment).await?;
+            self.insert(client, &segment).await?;
             next.save(client).await
         };
         let stored = stored.await;
         client.batch_execute(if stored.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
         stored?;
         *state = next;
-        self.append(segment);
+        self.append(Arc::new(segment));
         Ok(())
     }
 
     /// Takes what another process has stored since.
-    pub(in crate::notify) async fn follow(&self) -> Result<(), LogError> {
-        while let Some(segment) =
-            read_one(&*self.pool.get().await.map_err(DbError::from)?, self.head()).await?
-        {
-            self.append(segment);
+    pub(in crate::notify) async fn follow(&self, client: &Client) -> Result<(), LogError> {
+        loop {
+            let next = next(client, self.head()).await?;
+            if next.is_empty() {
+                return Ok(());
+            }
+            next.into_iter().for_each(|segment| self.append(segment));
         }
+    }
+
+    async fn insert(&self, client: &Client, segment: &Segment) -> Result<(), LogError> {
+        let (Some(first), Some(last)) = (segment.first(), segment.last()) else { return Ok(()) };
+        let body = lz4_flex::compress_prepend_size(&segment.encode());
+        let changes = i32::try_from(segment.len()).unwrap_or(i32::MAX);
+        let size = i64::try_from(body.len()).unwrap_or(i64::MAX);
+        let total = self.total.fetch_add(size, Ordering::Relaxed) + size;
+        let statement = client.prepare_typed(INSERT, &[]).await?;
+        client
+            .execute(
+                &statement,
+                &[
+                    &number(last.epoch),
+                    &PgLsn::from(last.lsn.0),
+                    &i64::from(last.index),
+                    &PgLsn::from(first.lsn.0),
+                    &i64::from(first.index),
+                    &changes,
+                    &total,
+                    &body,
+                ],
+            )
+            .await?;
         Ok(())
+    }
+
+    /// The segment with the first change after this one, for who can't be served from memory.
+    pub(super) async fn read_stored(
+        &self,
+        after: EventId,
+    ) -> Result<Option<Arc<Segment>>, LogError> {
+        if let Some(segment) = self.recent().after(after) {
+            return Ok(Some(segment));
+        }
+        let client = self.pool.get().await.map_err(DbError::from)?;
+        let found = next(&client, after).await?;
+        // Asked afterwards: what is pruned meanwhile is noticed.
+        let pruned = pruned(&client).await?;
+        if after < pruned {
+            return Err(LogError::Pruned(pruned));
+        }
+        let first = found.first().cloned();
+        self.recent().put(after, found);
+        Ok(first)
     }
 }
 
-async fn insert(client: &Client, segment: &Segment) -> Result<(), LogError> {
-    let (Some(first), Some(last)) = (segment.first(), segment.last()) else { return Ok(()) };
-    let body = lz4_flex::compress_prepend_size(&segment.encode());
-    let changes = i32::try_from(segment.len()).unwrap_or(i32::MAX);
-    let statement = client.prepare_typed(INSERT, &[]).await?;
-    client
-        .execute(
-            &statement,
-            &[
-                &number(last.epoch),
-                &PgLsn::from(last.lsn.0),
-                &i64::from(last.index),
-                &PgLsn::from(first.lsn.0),
-                &i64::from(first.index),
-                &changes,
-                &body,
-            ],
-        )
-        .await?;
-    Ok(())
-}
-
-/// The segment with the first change after this one, for who can't be served from memory.
-pub(super) async fn read(pool: &Pool, after: EventId) -> Result<Option<Arc<Segment>>, LogError> {
-    let client = pool.get().await.map_err(DbError::from)?;
-    let found = read_one(&client, after).await?;
-    // Asked afterwards: what is pruned meanwhile is noticed.
-    let pruned = pruned(&client).await?;
-    if after < pruned { Err(LogError::Pruned(pruned)) } else { Ok(found.map(Arc::new)) }
-}
-
-async fn read_one(client: &Client, after: EventId) -> Result<Option<Segment>, LogError> {
+/// Segments with the changes after this one; none if there are none.
+async fn next(client: &Client, after: EventId) -> Result<Vec<Arc<Segment>>, LogError> {
     let (epoch, lsn) = (number(after.epoch), PgLsn::from(after.lsn.0));
-    let row = client.query_opt(AFTER, &[&epoch, &lsn, &i64::from(after.index)]).await?;
-    let Some(row) = row else { return Ok(None) };
-    let last = id(row.get(0), row.get(1), row.get(2));
-    let body = lz4_flex::decompress_size_prepended(row.get(3))
-        .map_err(|error| LogError::Segment(last, error.to_string()))?;
-    Ok(Some(Segment::decode(&body).map_err(|error| LogError::segment(last, error))?))
+    let rows = client.query(AFTER, &[&epoch, &lsn, &i64::from(after.index)]).await?;
+    let segments = rows.iter().map(|row| {
+        let last = id(row.get(0), row.get(1), row.get(2));
+        let body = lz4_flex::decompress_size_prepended(row.get(3))
+            .map_err(|error| LogError::Segment(last, error.to_string()))?;
+        let segment = Segment::decode(&body).map_err(|error| LogError::segment(last, error))?;
+        Ok(Arc::new(segment))
+    });
+    segments.collect()
 }
