@@ -11,6 +11,7 @@ AS $$
         'key', jsonb_build_object('item', claim.item, 'table', claim.table_name),
         'optional', claim.optional,
         'met', claim.met,
+        'told', (SELECT spec.type = 'NOTIFICATIONS' FROM integratedb.spec WHERE spec.id = claim.spec_id),
         'alternatives', coalesce(jsonb_agg(jsonb_build_object(
             'relation', jsonb_build_object('schema', a.schema_name, 'table', a.table_name),
             'columns', (

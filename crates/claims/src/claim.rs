@@ -12,6 +12,8 @@ pub struct Claim {
     pub key: ClaimKey,
     /// Whether the database may do without it.
     pub optional: bool,
+    /// Whether the log has to tell the table's changes, because a notification is about them.
+    pub told: bool,
     /// Met when any of them is.
     pub alternatives: Vec<ClaimAlternative>,
 }

@@ -11,9 +11,10 @@ use crate::types;
 pub struct Unmet {
     /// The table, as a spec writes it.
     pub path: String,
-    /// The column; `None` when the table itself is missing.
+    /// The column; `None` when the table itself is missing, or not one whose changes are told.
     pub field: Option<String>,
-    /// What fails: `path`, `name`, `type`, `min_length` or `is_nullable`.
+    /// What fails: `path`, `name`, `type`, `min_length` or `is_nullable`; for a notification also `kind` or
+    /// `replica_identity`.
     pub property: &'static str,
     /// What the claim depends on.
     pub expected: String,
@@ -34,7 +35,7 @@ pub fn compare(claim: &Claim, catalog: &Catalog) -> Vec<Unmet> {
     let mut nearest: Option<(bool, Vec<Unmet>)> = None;
     for alternative in &claim.alternatives {
         let relation = catalog.relation(&alternative.relation);
-        let failures = failures(alternative, relation, several);
+        let failures = failures(alternative, claim.told, relation, several);
         if failures.is_empty() {
             return Vec::new();
         }
@@ -46,8 +47,14 @@ pub fn compare(claim: &Claim, catalog: &Catalog) -> Vec<Unmet> {
     nearest.map_or_else(Vec::new, |(_, failures)| failures)
 }
 
+/// Whether one alternative is met by itself.
+pub(crate) fn is_met(alternative: &ClaimAlternative, told: bool, catalog: &Catalog) -> bool {
+    failures(alternative, told, catalog.relation(&alternative.relation), true).is_empty()
+}
+
 fn failures(
     alternative: &ClaimAlternative,
+    told: bool,
     relation: Option<&Relation>,
     several: bool,
 ) -> Vec<Unmet> {
@@ -72,10 +79,18 @@ fn failures(
             hint,
         }];
     };
-    alternative
-        .columns
-        .iter()
-        .filter_map(|column| column_failure(&path, column, relation))
+    let untold = relation.obstacle().filter(|_| told).map(|obstacle| Unmet {
+        path: path.clone(),
+        field: None,
+        property: obstacle.property(),
+        expected: obstacle.expected().to_owned(),
+        actual: obstacle.actual(),
+        hint: obstacle.hint(&path),
+    });
+    let columns = alternative.columns.iter();
+    untold
+        .into_iter()
+        .chain(columns.filter_map(|column| column_failure(&path, column, relation)))
         .collect()
 }
 

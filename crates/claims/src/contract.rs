@@ -2,15 +2,17 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::notification::{ALL, Channel, EventKind, Notification};
 use crate::spec::{Field, FieldAlternative, MatchAlternative, Spec};
 
-/// The document of `spec`: `{"match": […]}`. Reading it gives the same spec again
-/// (test `a_contracted_spec_reads_back_the_same`).
+/// The document of `spec`: `{"match": […]}`, of notifications also `"channels": […]`. Reading it gives the same spec
+/// again (tests `a_contracted_spec_reads_back_the_same` and `contracted_notifications_read_back_the_same`).
 pub fn contract(spec: &Spec) -> Value {
     let matches: Vec<Value> = spec
         .matches
         .iter()
-        .map(|item| {
+        .enumerate()
+        .map(|(position, item)| {
             let mut map = match &item.alternatives[..] {
                 [one] => match_alternative(one),
                 several => {
@@ -20,10 +22,37 @@ pub fn contract(spec: &Spec) -> Value {
                 }
             };
             mark_optional(&mut map, item.optional);
+            if let Some(notifications) = &spec.notifications {
+                map.extend(notifications.items.get(position).into_iter().flat_map(notification));
+            }
             Value::Object(map)
         })
         .collect();
-    json!({ "match": matches })
+    match &spec.notifications {
+        None => json!({ "match": matches }),
+        Some(notifications) => {
+            let channels: Vec<Value> = notifications.channels.iter().map(channel).collect();
+            json!({ "match": matches, "channels": channels })
+        }
+    }
+}
+
+fn notification(notification: &Notification) -> [(String, Value); 2] {
+    let events: Vec<&str> = if notification.events.len() == EventKind::ALL.len() {
+        vec![ALL]
+    } else {
+        notification.events.iter().map(|event| event.as_str()).collect()
+    };
+    [("events".to_owned(), json!(events)), ("channels".to_owned(), json!(notification.channels))]
+}
+
+fn channel(channel: &Channel) -> Value {
+    let mut map = channel.configuration.clone();
+    map.insert("type".to_owned(), json!(channel.kind));
+    if channel.name != channel.kind.as_str() {
+        map.insert("name".to_owned(), json!(channel.name));
+    }
+    Value::Object(map)
 }
 
 fn match_alternative(alternative: &MatchAlternative) -> Map<String, Value> {

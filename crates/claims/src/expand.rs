@@ -15,8 +15,13 @@ use crate::spec::{Field, FieldAlternative, Match, MatchAlternative, Spec, Target
 ///
 /// `previous` are the claims of the very same spec from its last expansion, none for a new one. A column that
 /// is gone keeps what was known of it, so that its absence can still be told, and its return checked.
+///
+/// To notifications, `schema.*` means the tables of the schema whose changes can be told. A partition is left to the
+/// partitioned table of the same schema, or its changes would be told twice.
 pub fn expand(spec: &Spec, catalog: &Catalog, previous: &[Claim]) -> Vec<Claim> {
     let known = Known::new(previous);
+    let told = spec.notifications.is_some();
+    let before: BTreeSet<&ClaimKey> = previous.iter().map(|claim| &claim.key).collect();
     let mut claims = Vec::new();
     for (item, wanted) in spec.matches.iter().enumerate() {
         if let [MatchAlternative { path: Target::AllTables(schema), fields }] =
@@ -24,17 +29,35 @@ pub fn expand(spec: &Spec, catalog: &Catalog, previous: &[Claim]) -> Vec<Claim> 
         {
             for name in catalog.relations_in(schema) {
                 let key = ClaimKey { item, table: name.table.as_str().to_owned() };
+                // A table that was told and can no longer be is claimed still, and so is found missing.
+                if told && !is_own_table(name, catalog, before.contains(&key)) {
+                    continue;
+                }
                 let alternatives = vec![alternative(name, fields, catalog, &known, item)];
-                claims.push(Claim { key, optional: wanted.optional, alternatives });
+                claims.push(Claim { key, optional: wanted.optional, told, alternatives });
             }
         } else {
-            claims.push(table_claim(item, wanted, catalog, &known));
+            claims.push(table_claim(item, wanted, told, catalog, &known));
         }
     }
     claims
 }
 
-fn table_claim(item: usize, wanted: &Match, catalog: &Catalog, known: &Known<'_>) -> Claim {
+/// Whether notifications of a whole schema are about this relation of it.
+fn is_own_table(name: &RelationName, catalog: &Catalog, was_told: bool) -> bool {
+    catalog
+        .relation(name)
+        .and_then(|relation| relation.log.as_ref())
+        .is_some_and(|log| !log.is_partition && (was_told || log.obstacle.is_none()))
+}
+
+fn table_claim(
+    item: usize,
+    wanted: &Match,
+    told: bool,
+    catalog: &Catalog,
+    known: &Known<'_>,
+) -> Claim {
     let alternatives = wanted
         .alternatives
         .iter()
@@ -45,7 +68,7 @@ fn table_claim(item: usize, wanted: &Match, catalog: &Catalog, known: &Known<'_>
         })
         .collect();
     let key = ClaimKey { item, table: String::new() };
-    Claim { key, optional: wanted.optional, alternatives }
+    Claim { key, optional: wanted.optional, told, alternatives }
 }
 
 fn alternative(

@@ -1,9 +1,14 @@
 //! JSON to [`Spec`]. Written by hand rather than derived, so that every mistake carries a pointer and
 //! one bad field does not hide the next.
 
+mod notifications;
+
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::identifier::{Identifier, RelationName, parse_path};
+use crate::notification::Notifications;
 use crate::spec::{Field, FieldAlternative, Match, MatchAlternative, Problem, Spec, Target};
 
 /// Beyond this many mistakes nobody reads on, and the answer must stay small.
@@ -14,16 +19,31 @@ fn is_reserved(schema: &str) -> bool {
     schema.starts_with("pg_") || schema == "information_schema" || schema == "integratedb"
 }
 
-pub(crate) fn spec(document: &Value) -> Result<Spec, Vec<Problem>> {
-    let mut reader = Reader { pointer: String::from("#"), problems: Vec::new() };
-    let matches = reader.document(document);
-    if reader.problems.is_empty() { Ok(Spec { matches }) } else { Err(reader.problems) }
+/// What a document is read as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Claims,
+    Notifications,
+}
+
+pub(crate) fn spec(kind: Kind, document: &Value) -> Result<Spec, Vec<Problem>> {
+    let mut reader = Reader {
+        kind,
+        pointer: String::from("#"),
+        problems: Vec::new(),
+        known_channels: BTreeSet::new(),
+    };
+    let spec = reader.document(document);
+    if reader.problems.is_empty() { Ok(spec) } else { Err(reader.problems) }
 }
 
 /// Walks the document; `pointer` is where it stands.
 struct Reader {
+    kind: Kind,
     pointer: String,
     problems: Vec<Problem>,
+    /// The names and types of the channels configured in the document.
+    known_channels: BTreeSet<String>,
 }
 
 impl Reader {
@@ -55,19 +75,45 @@ impl Reader {
         Some(map)
     }
 
-    fn document(&mut self, value: &Value) -> Vec<Match> {
+    /// The first `plain` of the properties; with notifications all of them.
+    fn known<'k>(&self, all: &'k [&'k str], plain: usize) -> &'k [&'k str] {
+        if self.kind == Kind::Notifications { all } else { &all[..plain] }
+    }
+
+    fn document(&mut self, value: &Value) -> Spec {
+        let nothing = Spec { matches: Vec::new(), notifications: None };
         // `type` is what a GET answers with, so that an answer can be PUT again.
-        let Some(map) = self.object(value, &["match", "type"]) else { return Vec::new() };
+        let known = self.known(&["match", "type", "channels"], 2);
+        let Some(map) = self.object(value, known) else { return nothing };
+        if self.kind == Kind::Claims {
+            let matches = self.matches(map, Self::match_item);
+            return Spec { matches, notifications: None };
+        }
+        let channels = self.configured_channels(map);
+        let (matches, items) = self
+            .matches(map, |r, item| {
+                let wanted = r.match_item(item);
+                let notification = item.as_object().and_then(|map| r.notification(map));
+                Some((wanted?, notification?))
+            })
+            .into_iter()
+            .unzip();
+        Spec { matches, notifications: Some(Notifications { items, channels }) }
+    }
+
+    fn matches<T>(
+        &mut self,
+        map: &Map<String, Value>,
+        mut read: impl FnMut(&mut Self, &Value) -> Option<T>,
+    ) -> Vec<T> {
         match map.get("match") {
             None => {
                 self.problem("Required property match was not present.");
                 Vec::new()
             }
-            Some(Value::Array(items)) => {
-                self.at("match", |r| r.items(items, |r, item| r.match_item(item)))
-            }
+            Some(Value::Array(items)) => self.at("match", |r| r.items(items, read)),
             Some(single @ Value::Object(_)) => {
-                self.at("match", |r| r.match_item(single)).into_iter().collect()
+                self.at("match", |r| read(r, single)).into_iter().collect()
             }
             Some(other) => {
                 let got = kind(other);
@@ -93,12 +139,14 @@ impl Reader {
 
     fn match_item(&mut self, value: &Value) -> Option<Match> {
         if value.get("alternatives").is_none() {
-            let map = self.object(value, &["path", "fields", "optional"])?;
+            let known = self.known(&["path", "fields", "optional", "events", "channels"], 3);
+            let map = self.object(value, known)?;
             let optional = self.flag(map, "optional")?.unwrap_or(false);
             let alternative = self.match_alternative(map)?;
             return Some(Match { alternatives: vec![alternative], optional });
         }
-        let map = self.object(value, &["alternatives", "optional"])?;
+        let known = self.known(&["alternatives", "optional", "events", "channels"], 2);
+        let map = self.object(value, known)?;
         let optional = self.flag(map, "optional")?.unwrap_or(false);
         let items = self.non_empty(map, "alternatives")?;
         let several = items.len() > 1;
@@ -341,7 +389,11 @@ mod tests {
     use super::*;
 
     fn pointers(document: Value) -> Vec<String> {
-        spec(&document).expect_err("has mistakes").into_iter().map(|p| p.pointer).collect()
+        spec(Kind::Claims, &document)
+            .expect_err("has mistakes")
+            .into_iter()
+            .map(|p| p.pointer)
+            .collect()
     }
 
     #[test]
@@ -371,7 +423,7 @@ mod tests {
     fn the_strings_true_and_false_are_booleans() {
         let document =
             json!({"match": {"path": "a.b", "fields": [{"name": "c", "is_nullable": "false"}]}});
-        let spec = spec(&document).expect("valid");
+        let spec = spec(Kind::Claims, &document).expect("valid");
         let Field::Named { alternatives, .. } = &spec.matches[0].alternatives[0].fields[0] else {
             panic!("a named field");
         };

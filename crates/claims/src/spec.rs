@@ -4,12 +4,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::identifier::{Identifier, RelationName};
+use crate::notification::Notifications;
+use crate::parse::Kind;
 
 /// A whole spec document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// What is claimed, in the order written.
     pub matches: Vec<Match>,
+    /// What is told of it, and where; `None` for a spec of claims alone.
+    pub notifications: Option<Notifications>,
 }
 
 /// One item of `match`: met when any of its alternatives is.
@@ -79,9 +83,14 @@ pub struct Problem {
 }
 
 impl Spec {
-    /// Reads a document. It reports every mistake it can find, at most 100, each with its pointer.
+    /// Reads a document of claims. It reports every mistake it can find, at most 100, each with its pointer.
     pub fn parse(document: &Value) -> Result<Self, Vec<Problem>> {
-        crate::parse::spec(document)
+        crate::parse::spec(Kind::Claims, document)
+    }
+
+    /// Reads a document of notifications, likewise.
+    pub fn parse_notifications(document: &Value) -> Result<Self, Vec<Problem>> {
+        crate::parse::spec(Kind::Notifications, document)
     }
 
     /// The schemas the spec speaks about, each once, in order.

@@ -6,9 +6,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Obstacle};
 use crate::claim::{Claim, ClaimAlternative, ClaimColumn};
 use crate::compare::{Nullability, mismatch};
+use crate::identifier::Identifier;
 use crate::spec::{Spec, Target};
 
 /// Beyond this many only the count is told.
@@ -35,7 +36,7 @@ pub struct Refused {
     pub path: String,
     /// The column, if the table exists.
     pub field: Option<String>,
-    /// `path`, `name`, `type`, `min_length` or `is_nullable`.
+    /// `path`, `name`, `type`, `min_length` or `is_nullable`; for a notification also `kind` or `replica_identity`.
     pub property: &'static str,
     /// What the spec asks for.
     pub expected: String,
@@ -63,24 +64,16 @@ pub fn review(spec: &Spec, claims: &[Claim], catalog: &Catalog) -> Result<(), Re
         if let [one] = &wanted.alternatives[..]
             && let Target::AllTables(schema) = &one.path
             && !wanted.optional
-            && !catalog.schemas.contains(schema)
         {
-            total += 1;
-            if unmet.len() >= MAX_LISTED {
-                continue;
+            let pointer = format!("#/match/{item}/path");
+            for (message, refused) in schema_refusals(spec, schema, catalog, &pointer) {
+                total += 1;
+                if unmet.len() < MAX_LISTED {
+                    let property = refused.property;
+                    nested.push(json!({"alternatives": [{property: [message]}]}));
+                    unmet.push(refused);
+                }
             }
-            unmet.push(Refused {
-                pointer: format!("#/match/{item}/path"),
-                path: one.path.to_string(),
-                field: None,
-                property: "path",
-                expected: "a schema".to_owned(),
-                actual: "missing".to_owned(),
-                hint: format!("Create the schema {schema} first, or mend its name."),
-            });
-            let path =
-                format!("path: `{}`: specified schema does not exist in the database.", one.path);
-            nested.push(json!({"alternatives": [{"path": [path]}]}));
         }
     }
     if unmet.is_empty() {
@@ -88,6 +81,59 @@ pub fn review(spec: &Spec, claims: &[Claim], catalog: &Catalog) -> Result<(), Re
     }
     unmet.truncate(MAX_LISTED);
     Err(Refusal { claims: nested, unmet, total })
+}
+
+/// What a path `schema.*` asks for in vain: the schema itself or, for notifications, that the changes of each of its
+/// tables can be told. With the message of each.
+fn schema_refusals(
+    spec: &Spec,
+    schema: &Identifier,
+    catalog: &Catalog,
+    pointer: &str,
+) -> Vec<(String, Refused)> {
+    if !catalog.schemas.contains(schema) {
+        let path = format!("{schema}.*");
+        let message = format!("path: `{path}`: specified schema does not exist in the database.");
+        let refused = Refused {
+            pointer: pointer.to_owned(),
+            path,
+            field: None,
+            property: "path",
+            expected: "a schema".to_owned(),
+            actual: "missing".to_owned(),
+            hint: format!("Create the schema {schema} first, or mend its name."),
+        };
+        return vec![(message, refused)];
+    }
+    if spec.notifications.is_none() {
+        return Vec::new();
+    }
+    catalog
+        .relations_in(schema)
+        .filter_map(|name| Some((name, catalog.relation(name)?)))
+        .filter(|(_, relation)| !relation.log.as_ref().is_some_and(|log| log.is_partition))
+        .filter_map(|(name, relation)| Some((name, relation.obstacle()?)))
+        // Views are not among the tables of a schema whose changes one could expect.
+        .filter(|(_, obstacle)| obstacle.is_table())
+        .map(|(name, obstacle)| untold(&name.to_string(), obstacle, pointer))
+        .collect()
+}
+
+/// A table whose changes can't be told, with its message.
+fn untold(path: &str, obstacle: &Obstacle, pointer: &str) -> (String, Refused) {
+    let (expected, actual) = (obstacle.expected(), obstacle.actual());
+    let message =
+        format!("path: `{path}`: its changes can't be told: expected {expected}, found {actual}.");
+    let refused = Refused {
+        pointer: pointer.to_owned(),
+        path: path.to_owned(),
+        field: None,
+        property: obstacle.property(),
+        expected: expected.to_owned(),
+        actual,
+        hint: obstacle.hint(path),
+    };
+    (message, refused)
 }
 
 fn claim_node(spec: &Spec, claim: &Claim, catalog: &Catalog, found: &mut Vec<Refused>) -> Value {
@@ -103,7 +149,7 @@ fn claim_node(spec: &Spec, claim: &Claim, catalog: &Catalog, found: &mut Vec<Ref
             pointer.push_str(&format!("/alternatives/{index}"));
         }
         let before = refused.len();
-        nodes.push(alternative_node(alternative, catalog, &pointer, &mut refused));
+        nodes.push(alternative_node(alternative, claim.told, catalog, &pointer, &mut refused));
         if refused.len() == before {
             return json!({});
         }
@@ -120,6 +166,7 @@ fn written_as_alternatives(spec: &Spec, item: usize) -> bool {
 
 fn alternative_node(
     alternative: &ClaimAlternative,
+    told: bool,
     catalog: &Catalog,
     pointer: &str,
     refused: &mut Vec<Refused>,
@@ -139,6 +186,11 @@ fn alternative_node(
         });
         let message = format!("path: `{path}`: specified table does not exist in the database.");
         node.insert("path".to_owned(), json!([message]));
+    }
+    if told && let Some(obstacle) = relation.and_then(|relation| relation.obstacle()) {
+        let (message, own) = untold(&path, obstacle, &format!("{pointer}/path"));
+        node.insert(own.property.to_owned(), json!([message]));
+        refused.push(own);
     }
     let columns: Vec<Value> = alternative
         .columns

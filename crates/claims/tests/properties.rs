@@ -56,7 +56,10 @@ fn catalog() -> impl Strategy<Value = Catalog> {
                     .enumerate()
                     .map(|(number, column)| make_column(&format!("c\"{number}"), column))
                     .collect();
-                (RelationName { schema: schema.clone(), table: name }, Relation { columns })
+                (
+                    RelationName { schema: schema.clone(), table: name },
+                    Relation { columns, log: None },
+                )
             })
             .collect();
         Catalog { schemas: [schema].into(), relations }
@@ -224,7 +227,7 @@ fn a_column_that_went_is_remembered_until_it_returns() {
     let name = RelationName { schema: identifier("app"), table: identifier("t") };
     let with = |columns: Vec<Column>| Catalog {
         schemas: [name.schema.clone()].into(),
-        relations: [(name.clone(), Relation { columns })].into(),
+        relations: [(name.clone(), Relation { columns, log: None })].into(),
     };
     let spec = Spec::parse(&json!({"match": {"path": "app.t", "fields": ["c"]}})).expect("valid");
     let before = expand(&spec, &with(vec![make_column("c", (2, Some(40), true))]), &[]);
@@ -248,7 +251,7 @@ fn one_met_alternative_is_enough_and_the_nearest_is_told() {
         schemas: [old.schema.clone()].into(),
         relations: [(
             old.clone(),
-            Relation { columns: vec![make_column(column, (0, None, true))] },
+            Relation { columns: vec![make_column(column, (0, None, true))], log: None },
         )]
         .into(),
     };
