@@ -60,8 +60,10 @@ AS $$ SELECT integratedb.contract_sync() $$;
 COMMENT ON FUNCTION integratedb.sync IS
     'Expands every spec anew and brings claims and grants in line with the database as it is';
 
--- Validates for one caller: a migration, or the trigger at COMMIT. Returns the number of failures told.
-CREATE FUNCTION integratedb.validate(max_results integer, at_commit boolean) RETURNS integer
+-- Validates for one caller: a migration, or the trigger at COMMIT. Returns the number of failures told. Where the caller
+-- can't undo what it did, nothing is refused, only warned of.
+CREATE FUNCTION integratedb.validate(max_results integer, at_commit boolean, can_undo boolean DEFAULT true)
+RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET jit = off
 AS $$
@@ -72,7 +74,7 @@ DECLARE
     first_line text;
     first_hint text;
     who        text[] := '{}';
-    is_warning boolean := at_commit AND integratedb.enforcement() = 'warn';
+    is_warning boolean := at_commit AND (integratedb.enforcement() = 'warn' OR NOT can_undo);
     message    text;
     details    text;
     advice     text;
@@ -82,7 +84,7 @@ BEGIN
         message := format('%s needs %s: expected %s, found %s',
             unmet.stakeholder,
             unmet.path || coalesce('.' || unmet.field, ''),
-            CASE WHEN unmet.property IN ('path', 'name', 'type') THEN unmet.expected
+            CASE WHEN unmet.property IN ('path', 'name', 'type', 'kind', 'replica_identity') THEN unmet.expected
                  ELSE unmet.property || ' ' || unmet.expected END,
             unmet.actual);
         IF failures = 1 THEN
@@ -135,22 +137,34 @@ AS $$ SELECT integratedb.validate(max_results, false) $$;
 COMMENT ON FUNCTION integratedb.validate_migration IS
     'Raises an exception if the database as it is now would break a claim; otherwise syncs and returns 0';
 
--- Stores a spec and brings claims and grants in line, or raises and stores nothing.
-CREATE FUNCTION integratedb.put_spec(stakeholder_id bigint, type text, document text) RETURNS jsonb
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET jit = off
+-- Raises unless there are such specs and such a stakeholder.
+CREATE FUNCTION integratedb.check_spec(stakeholder_id bigint, type text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    answer jsonb;
 BEGIN
-    IF type IS DISTINCT FROM 'CLAIMS' THEN
+    IF type IS NULL OR type NOT IN ('CLAIMS', 'NOTIFICATIONS') THEN
         RAISE EXCEPTION 'there is no spec of the type %', quote_nullable(type)
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'The type is CLAIMS.';
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'The type is CLAIMS or NOTIFICATIONS.';
     END IF;
     IF NOT EXISTS (SELECT FROM integratedb.stakeholder s WHERE s.id = stakeholder_id) THEN
         RAISE EXCEPTION 'there is no stakeholder with the id %', coalesce(stakeholder_id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
     END IF;
+END
+$$;
+
+-- Stores a spec and brings claims and grants in line, or raises and stores nothing. The tables of notifications join the
+-- publication, for which this may have to wait for a lock: with its short deadlock timeout it is this call that
+-- gives way to a migration, and a vacuum that gives way to this call.
+CREATE FUNCTION integratedb.put_spec(stakeholder_id bigint, type text, document text) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off SET deadlock_timeout = '100ms'
+AS $$
+DECLARE
+    answer jsonb;
+BEGIN
+    PERFORM integratedb.check_spec(stakeholder_id, type);
     answer := integratedb.contract_put(stakeholder_id, type, document)::jsonb;
     IF answer ? 'malformed' THEN
         RAISE EXCEPTION 'the spec is malformed: % (at %)',
@@ -171,11 +185,32 @@ CREATE FUNCTION integratedb.get_spec(stakeholder_id bigint, type text) RETURNS j
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT jsonb_build_object('type', get_spec.type, 'match', '[]'::jsonb) || coalesce(spec.document, '{}')
+    SELECT jsonb_build_object('type', get_spec.type, 'match', '[]'::jsonb)
+        || CASE WHEN get_spec.type = 'NOTIFICATIONS' THEN '{"channels": []}' ELSE '{}' END::jsonb
+        || coalesce(spec.document, '{}')
     FROM integratedb.stakeholder s
     LEFT JOIN integratedb.spec ON spec.stakeholder_id = s.id AND spec.type = get_spec.type
     WHERE s.id = get_spec.stakeholder_id
 $$;
+
+CREATE FUNCTION integratedb.delete_spec(stakeholder_id bigint, type text) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$
+BEGIN
+    PERFORM integratedb.check_spec(stakeholder_id, type);
+    RETURN integratedb.contract_drop(stakeholder_id, type);
+END
+$$;
+COMMENT ON FUNCTION integratedb.delete_spec IS
+    'Removes a spec with its claims and what was granted for them; false if there was none';
+
+CREATE FUNCTION integratedb.subscriptions() RETURNS jsonb
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off
+AS $$ SELECT integratedb.contract_subscriptions()::jsonb $$;
+COMMENT ON FUNCTION integratedb.subscriptions IS
+    'What notifications are about now: one object for each stakeholder, match and table that the log tells of';
 
 -- The functions by their original names, in the schema of CREATE EXTENSION.
 CREATE FUNCTION integratedb_sync() RETURNS void

@@ -86,6 +86,10 @@ BEGIN
         IF EXISTS (SELECT FROM pg_namespace n WHERE n.nspname = old_name) THEN
             EXECUTE format('ALTER SCHEMA %I RENAME TO %I', old_name, folded);
         END IF;
+        IF EXISTS (SELECT FROM integratedb.spec s
+                   WHERE s.stakeholder_id = rename_stakeholder.stakeholder_id AND s.type = 'NOTIFICATIONS') THEN
+            PERFORM integratedb.tell_subscriptions();
+        END IF;
     END IF;
     EXECUTE format('ALTER ROLE %I PASSWORD %L', folded, verifier);
     -- Others may have claimed tables under the schema's old name. What was unmet before is not the rename's
@@ -111,7 +115,7 @@ BEGIN
         RAISE EXCEPTION 'there is no stakeholder with the id %', coalesce(stakeholder_id::text, 'NULL')
             USING ERRCODE = 'no_data_found';
     END IF;
-    PERFORM integratedb.contract_drop(stakeholder_id);
+    PERFORM integratedb.contract_drop(stakeholder_id, NULL);
     DELETE FROM integratedb.granted_column g WHERE g.stakeholder_id = drop_stakeholder.stakeholder_id;
     DELETE FROM integratedb.granted_schema g WHERE g.stakeholder_id = drop_stakeholder.stakeholder_id;
     DELETE FROM integratedb.stakeholder s WHERE s.id = stakeholder_id;

@@ -4,7 +4,25 @@
 --
 -- A partitioned table is never a member itself: its partitions would become members with it, also later ones, and
 -- whether or not they have an identity. Each partition joins by itself. One that comes later is told as a change of
--- the schema, and asked for when a query is described again.
+-- the schema, and asked for when a query is described again; of a table that notifications name, it joins when the
+-- migration is validated.
+
+-- The tables that hold the rows of these: the leaves of a partitioned table, any other one itself. Takes no locks.
+CREATE FUNCTION integratedb.leaves(tables oid[]) RETURNS TABLE (root oid, leaf oid)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE tree (root, oid, relkind) AS (
+        SELECT c.oid, c.oid, c.relkind FROM pg_class c WHERE c.oid = ANY (tables)
+        UNION ALL
+        SELECT t.root, c.oid, c.relkind
+        FROM tree t
+        JOIN pg_inherits i ON i.inhparent = t.oid
+        JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE t.relkind = 'p' AND NOT i.inhdetachpending
+    )
+    SELECT tree.root, tree.oid FROM tree WHERE tree.relkind <> 'p'
+$$;
 
 -- Why a table can't be a member; null if it can. An index serves as RelationGetIndexList in relcache.c has it.
 CREATE FUNCTION integratedb.publication_obstacle(class pg_catalog.pg_class) RETURNS text

@@ -4,9 +4,21 @@
 --   {"schema": "CREATE TABLE"}                    something that could change an answer, by its command
 --   {"refresh": OID}                              a materialized view got new rows
 --   {"published": […], "unpublished": […]}        tables joined or left
+--   {"subscriptions": true}                       notifications, or what they are about, may have changed
 --
 -- Anybody may write such a message, so a reader may forget because of one, but must not trust one: whether a table is
 -- a member is in pg_publication_rel. These functions call nothing of the library, so that DDL works without it.
+
+-- By changes of the contract: a spec that came or went, a sync, a stakeholder's new name. Whatever else changes the
+-- answer of integratedb.subscriptions() is DDL, such as a partition or a table that comes, and told as such: a reader of
+-- subscriptions asks again after {"schema": …} as well.
+CREATE FUNCTION integratedb.tell_subscriptions() RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_logical_emit_message(true, 'integratedb', '{"subscriptions": true}')
+    WHERE EXISTS (SELECT FROM pg_publication WHERE pubname = 'integratedb')
+$$;
 
 -- The members whose replica identity has just become unusable leave before anybody writes to them.
 CREATE FUNCTION integratedb.guard_members() RETURNS void

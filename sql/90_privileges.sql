@@ -43,6 +43,7 @@ BEGIN
         'integratedb.rename_stakeholder(bigint, text, text), '
         'integratedb.drop_stakeholder(bigint, boolean), '
         'integratedb.put_spec(bigint, text, text), integratedb.get_spec(bigint, text), '
+        'integratedb.delete_spec(bigint, text), integratedb.subscriptions(), '
         'integratedb.publish(oid[]), integratedb.unpublish(oid[]), integratedb.roles_fingerprint(), '
         'integratedb.function_judgements() TO %I', role);
     IF replication THEN

@@ -14,9 +14,11 @@ use pgrx::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::notifications::{self, Unpublished};
 use crate::privileges::Plan;
 use crate::rows::{
-    Candidate, CatalogRows, Changed, ClaimRows, StoredClaim, StoredSpec, TargetRow, target, targets,
+    Candidate, CatalogRows, Changed, ClaimRows, Kind, StoredClaim, StoredSpec, TargetRow, target,
+    targets,
 };
 use crate::snapshot::{self, read, run};
 
@@ -25,12 +27,16 @@ const REMEMBER: &str = include_str!("../../sql/queries/remember.sql");
 const FORGET_UNNAMED: &str = include_str!("../../sql/queries/forget_unnamed.sql");
 const CATALOG: &str = include_str!("../../sql/queries/catalog.sql");
 const NEAR: &str = include_str!("../../sql/queries/near.sql");
-const AFFECTED: &str = include_str!("../../sql/queries/affected_specs.sql");
+pub(crate) const AFFECTED: &str = include_str!("../../sql/queries/affected_specs.sql");
 const CANDIDATES: &str = include_str!("../../sql/queries/candidates.sql");
 const STORE_CLAIMS: &str = include_str!("../../sql/queries/store_claims.sql");
 const CLEAR_COLUMNS: &str = include_str!("../../sql/queries/clear_columns.sql");
 const CLEAR_ALTERNATIVES: &str = include_str!("../../sql/queries/clear_alternatives.sql");
 const CLEAR_CLAIMS: &str = include_str!("../../sql/queries/clear_claims.sql");
+const STORED_DOCUMENT: &str = "SELECT coalesce(\
+    (SELECT document FROM integratedb.spec WHERE stakeholder_id = $1::bigint AND type = $2), 'null')::text";
+const SPECS_OF: &str = "SELECT coalesce(jsonb_agg(id), '[]')::text FROM integratedb.spec \
+    WHERE stakeholder_id = $1::bigint AND type IN (SELECT jsonb_array_elements_text($2::jsonb))";
 const STORE_SPEC: &str = include_str!("../../sql/queries/store_spec.sql");
 const CLEAR_TARGETS: &str = include_str!("../../sql/queries/clear_targets.sql");
 const STORE_TARGETS: &str = include_str!("../../sql/queries/store_targets.sql");
@@ -69,17 +75,22 @@ pub(crate) fn contract_sync() {
     sync(changed());
 }
 
-/// Stores a spec. Answers `{"stored": document}`, `{"malformed": [[message, pointer]…]}` or
+/// Stores a spec of the type `CLAIMS` or `NOTIFICATIONS`. Answers `{"stored": document}`, `{"malformed": [[message, pointer]…]}` or
 /// `{"refused": {"claims", "unmet", "total"}}`; in the latter two cases nothing was written.
 #[pg_extern(schema = "integratedb")]
 pub(crate) fn contract_put(stakeholder_id: i64, kind: &str, document: &str) -> String {
-    let spec = match parse(document) {
-        Ok(spec) => spec,
-        Err(problems) => return json!({ "malformed": problems }).to_string(),
-    };
-    lock();
+    let is_of_notifications = kind == "NOTIFICATIONS";
+    let spec =
+        match parse(if is_of_notifications { Kind::Notifications } else { Kind::Claims }, document)
+        {
+            Ok(spec) => spec,
+            Err(problems) => return json!({ "malformed": problems }).to_string(),
+        };
     let targets = targets(&spec);
-    let mut catalog = catalog(&targets);
+    let told = if is_of_notifications { &targets[..] } else { &[] };
+    notifications::lock(told);
+    lock();
+    let mut catalog = catalog(&targets, told);
     let claims = expand(&spec, &catalog, &[]);
     if review(&spec, &claims, &catalog).is_err() {
         // Tables whose names differ only in case are looked for only now, to be suggested.
@@ -93,47 +104,68 @@ pub(crate) fn contract_put(stakeholder_id: i64, kind: &str, document: &str) -> S
     }
     let document = contract(&spec);
     let stakeholder = stakeholder_id.to_string();
+    let previous: Option<Value> = read(STORED_DOCUMENT, &[&stakeholder, kind]);
     let spec_id: i64 = read(STORE_SPEC, &[&stakeholder, kind, &document.to_string()]);
     let id = spec_id.to_string();
     run(CLEAR_TARGETS, &[&id]);
     run(STORE_TARGETS, &[&id, &snapshot::json(&targets)]);
     let before = changed();
-    let touched = sync_specs(&[], &[spec_id]);
-    remember_own(&touched, before);
+    let synced = sync_specs(&[], &[spec_id]);
+    if let Some(Unpublished { table, why }) = synced.unpublished.first() {
+        ereport!(
+            ERROR,
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("the table {table} could not join the publication integratedb: {why}"),
+            "Its changes are told by way of the publication. Nothing was stored."
+        );
+    }
+    if is_of_notifications && (synced.is_rewritten || previous.as_ref() != Some(&document)) {
+        notifications::tell();
+    }
+    remember_own(&synced.touched, before);
     json!({ "stored": document }).to_string()
 }
 
-/// Removes the specs of a stakeholder with their claims, and revokes what was granted for them.
+/// Removes a stakeholder's spec of one type, or with NULL all its specs, with their claims, and revokes what was granted
+/// for them. Returns whether there was any.
 #[pg_extern(schema = "integratedb")]
-pub(crate) fn contract_drop(stakeholder_id: i64) {
+pub(crate) fn contract_drop(stakeholder_id: i64, kind: Option<&str>) -> bool {
     lock();
-    let id = stakeholder_id.to_string();
-    let claims: Vec<i64> = read(
-        "SELECT coalesce(jsonb_agg(c.id), '[]')::text FROM integratedb.claim c \
-         JOIN integratedb.spec s ON s.id = c.spec_id WHERE s.stakeholder_id = $1::bigint",
-        &[&id],
-    );
+    let kinds = kind.map_or_else(|| vec!["CLAIMS", "NOTIFICATIONS"], |kind| vec![kind]);
+    let specs: Vec<StoredSpec> = {
+        let (stakeholder, kinds) = (stakeholder_id.to_string(), snapshot::json(&kinds));
+        let ids: Vec<i64> = read(SPECS_OF, &[&stakeholder, &kinds]);
+        read(AFFECTED, &["[]", &snapshot::json(&ids)])
+    };
+    if specs.is_empty() && kind.is_some() {
+        return false;
+    }
+    let claims: Vec<i64> =
+        specs.iter().flat_map(|spec| &spec.claims).map(|claim| claim.id).collect();
     let before = changed();
     clear(&claims, &claims);
-    run(
-        "DELETE FROM integratedb.spec_target t USING integratedb.spec s \
-         WHERE s.id = t.spec_id AND s.stakeholder_id = $1::bigint",
-        &[&id],
-    );
-    run("DELETE FROM integratedb.spec WHERE stakeholder_id = $1::bigint", &[&id]);
+    for spec in &specs {
+        let id = spec.id.to_string();
+        run(CLEAR_TARGETS, &[&id]);
+        run("DELETE FROM integratedb.spec WHERE id = $1::bigint", &[&id]);
+    }
+    if specs.iter().any(StoredSpec::is_of_notifications) {
+        notifications::tell();
+    }
     let mut locked = Vec::new();
     let mut plan = Plan::of(&[stakeholder_id]);
     while plan.lock(&mut locked) {
         plan = Plan::of(&[stakeholder_id]);
     }
     remember_own(&plan.execute(), before);
+    !specs.is_empty()
 }
 
 /// Reads a document, telling mistakes as `[message, pointer]`.
-fn parse(document: &str) -> Result<Spec, Vec<Value>> {
+fn parse(kind: Kind, document: &str) -> Result<Spec, Vec<Value>> {
     let value: Value = serde_json::from_str(document)
         .map_err(|e| vec![json!([format!("Not a JSON document: {e}."), "#"])])?;
-    Spec::parse(&value).map_err(|problems| {
+    kind.parse(&value).map_err(|problems| {
         problems.into_iter().map(|problem| json!([problem.message, problem.pointer])).collect()
     })
 }
@@ -167,8 +199,9 @@ fn remember(changed: &[Changed]) {
     }
 }
 
-fn catalog(targets: &[TargetRow]) -> Catalog {
-    read::<CatalogRows>(CATALOG, &[&snapshot::json(targets)]).into()
+/// The catalog of what `targets` name; of what `told` names, also how the log tells its changes.
+pub(crate) fn catalog(targets: &[TargetRow], told: &[TargetRow]) -> Catalog {
+    read::<CatalogRows>(CATALOG, &[&snapshot::json(targets), &snapshot::json(told)]).into()
 }
 
 /// The failures of all claims that could be unmet, at most `limit`.
@@ -177,12 +210,16 @@ fn unmet(changed: &[Changed], limit: usize) -> Vec<Failure> {
     if candidates.is_empty() {
         return Vec::new();
     }
-    let relations: BTreeSet<TargetRow> = candidates
-        .iter()
-        .flat_map(|candidate| &candidate.claim.claim.alternatives)
-        .map(|alternative| target(&alternative.relation))
-        .collect();
-    let catalog = catalog(&relations.into_iter().collect::<Vec<_>>());
+    let relations = |told: bool| -> Vec<TargetRow> {
+        let claims = candidates.iter().map(|candidate| &candidate.claim.claim);
+        let found: BTreeSet<TargetRow> = claims
+            .filter(|claim| claim.told || !told)
+            .flat_map(|claim| &claim.alternatives)
+            .map(|alternative| target(&alternative.relation))
+            .collect();
+        found.into_iter().collect()
+    };
+    let catalog = catalog(&relations(false), &relations(true));
     candidates
         .into_iter()
         .flat_map(|Candidate { stakeholder, claim }| {
@@ -200,11 +237,24 @@ fn sync(changed: Vec<Changed>) {
     if changed.is_empty() {
         return;
     }
-    let touched = sync_specs(&changed, &[]);
-    let mut seen = touched_now(&touched);
+    let synced = sync_specs(&changed, &[]);
+    if synced.is_of_notifications {
+        notifications::tell();
+    }
+    for Unpublished { table, why } in &synced.unpublished {
+        ereport!(
+            WARNING,
+            PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            format!("changes of the table {table} are not told yet: {why}"),
+            "It could not join the publication integratedb. The next integratedb_sync() tries again."
+        );
+    }
+    let mut seen = touched_now(&synced.touched);
     let rest = changed.into_iter().filter(|one| !seen.iter().any(|s| s.is(one)));
     let rest: Vec<Changed> = rest.collect();
     seen.extend(rest);
+    // Remembered, it would not be looked at again.
+    seen.retain(|one| !synced.unpublished.iter().any(|other| other.table.is(one)));
     remember(&seen);
 }
 
@@ -226,44 +276,62 @@ fn remember_own(touched: &[TargetRow], before: Vec<Changed>) {
 /// Anything else keeps the fingerprint read before it was judged: it may have changed since.
 fn touched_now(touched: &[TargetRow]) -> Vec<Changed> {
     let mut now = changed();
-    now.retain(|one| {
-        touched.iter().any(|t| t.schema_name == one.schema_name && t.table_name == one.table_name)
-    });
+    now.retain(|one| touched.iter().any(|touched| touched.is(one)));
     now
 }
 
-/// Expands the specs that `changed` concerns, and the `new` ones, and brings claims and grants in line.
-/// Returns the relations and schemas whose privileges changed by it.
-fn sync_specs(changed: &[Changed], new: &[i64]) -> Vec<TargetRow> {
+/// What bringing specs in line did.
+struct Synced {
+    /// The relations and schemas whose privileges changed.
+    touched: Vec<TargetRow>,
+    /// Whether any claim was written or removed.
+    is_rewritten: bool,
+    /// Whether any of the specs is one of notifications.
+    is_of_notifications: bool,
+    /// Tables of notifications that could not join the publication.
+    unpublished: Vec<Unpublished>,
+}
+
+/// Expands the specs that `changed` concerns, and the `new` ones, and brings claims, grants and the publication in line.
+fn sync_specs(changed: &[Changed], new: &[i64]) -> Synced {
     let mut locked = Vec::new();
+    let mut is_rewritten = false;
     loop {
         let specs: Vec<StoredSpec> =
             read(AFFECTED, &[&snapshot::json(changed), &snapshot::json(new)]);
-        write_claims(&specs, new);
+        is_rewritten |= write_claims(&specs, new);
         let stakeholders: Vec<i64> = specs.iter().map(|spec| spec.stakeholder_id).collect();
         let plan = Plan::of(&stakeholders);
         if !plan.lock(&mut locked) {
-            return plan.execute();
+            let told = named(specs.iter().filter(|spec| spec.is_of_notifications()));
+            return Synced {
+                touched: plan.execute(),
+                is_rewritten,
+                is_of_notifications: specs.iter().any(StoredSpec::is_of_notifications),
+                unpublished: notifications::publish(&told),
+            };
         }
     }
 }
 
-/// Expands specs and writes the claims that came out differently. What was known of a column counts only while
-/// the document stays the same.
-fn write_claims(specs: &[StoredSpec], new: &[i64]) {
-    let named: BTreeSet<TargetRow> =
-        specs.iter().flat_map(|spec| spec.targets.iter().flatten()).cloned().collect();
-    let catalog = catalog(&named.into_iter().collect::<Vec<_>>());
+/// The paths that specs name, each once.
+fn named<'a>(specs: impl Iterator<Item = &'a StoredSpec>) -> Vec<TargetRow> {
+    let found: BTreeSet<&TargetRow> =
+        specs.flat_map(|spec| spec.targets.iter().flatten()).collect();
+    found.into_iter().cloned().collect()
+}
+
+/// Expands specs and writes the claims that came out differently; returns whether any did. What was known of a column
+/// counts only while the document stays the same.
+fn write_claims(specs: &[StoredSpec], new: &[i64]) -> bool {
+    let told = named(specs.iter().filter(|spec| spec.is_of_notifications()));
+    let catalog = catalog(&named(specs.iter()), &told);
     let expanded: Vec<(i64, &[StoredClaim], Vec<Claim>)> = specs
         .iter()
         .map(|stored| {
-            let spec = Spec::parse(&stored.document).unwrap_or_else(|problems| {
-                let problem = problems.first().map_or("", |problem| problem.message.as_str());
-                error!("the stored spec {} can't be read: {problem}", stored.id)
-            });
             let known = if new.contains(&stored.id) { &[][..] } else { &stored.claims[..] };
             let previous: Vec<Claim> = known.iter().map(|c| c.claim.clone()).collect();
-            (stored.id, &stored.claims[..], expand(&spec, &catalog, &previous))
+            (stored.id, &stored.claims[..], expand(&stored.spec(), &catalog, &previous))
         })
         .collect();
     let (mut rewritten, mut dropped) = (Vec::new(), Vec::new());
@@ -286,6 +354,7 @@ fn write_claims(specs: &[StoredSpec], new: &[i64]) {
     if !rows.is_empty() {
         run(STORE_CLAIMS, &[&snapshot::json(&rows)]);
     }
+    !rewritten.is_empty() || !rows.is_empty()
 }
 
 /// Removes the rows below the claims `rewritten`, and the claims `dropped` themselves.

@@ -6,6 +6,7 @@
 mod contract;
 mod describe;
 mod messages;
+mod notifications;
 mod privileges;
 mod rows;
 mod session;
@@ -32,6 +33,7 @@ extension_sql_file!(
         contract::contract_sync,
         contract::contract_put,
         contract::contract_drop,
+        notifications::contract_subscriptions,
         settings::enforcement,
         settings::refusal_sqlstate,
     ]

@@ -1,6 +1,11 @@
 //! The shapes in which SQL and this library exchange rows, as JSON.
 
-use integratedb_claims::{Catalog, Claim, Identifier, Relation, RelationName, Spec, Target};
+use std::fmt;
+
+use integratedb_claims::{
+    Catalog, Claim, Identifier, Problem, Relation, RelationName, Spec, Target,
+};
+use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -26,6 +31,18 @@ impl Changed {
 pub(crate) struct TargetRow {
     pub(crate) schema_name: String,
     pub(crate) table_name: String,
+}
+
+impl TargetRow {
+    pub(crate) fn is(&self, other: &Changed) -> bool {
+        self.schema_name == other.schema_name && self.table_name == other.table_name
+    }
+}
+
+impl fmt::Display for TargetRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema_name, self.table_name)
+    }
 }
 
 /// The targets of a spec.
@@ -59,14 +76,48 @@ pub(crate) struct StoredClaim {
     pub(crate) claim: Claim,
 }
 
+/// What a spec is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Kind {
+    Claims,
+    Notifications,
+}
+
+impl Kind {
+    /// Reads a document.
+    pub(crate) fn parse(self, document: &Value) -> Result<Spec, Vec<Problem>> {
+        match self {
+            Self::Claims => Spec::parse(document),
+            Self::Notifications => Spec::parse_notifications(document),
+        }
+    }
+}
+
 /// A stored spec that has to be expanded again.
 #[derive(Debug, Deserialize)]
 pub(crate) struct StoredSpec {
     pub(crate) id: i64,
+    pub(crate) kind: Kind,
     pub(crate) stakeholder_id: i64,
+    pub(crate) stakeholder: String,
     pub(crate) document: Value,
     pub(crate) targets: Option<Vec<TargetRow>>,
     pub(crate) claims: Vec<StoredClaim>,
+}
+
+impl StoredSpec {
+    pub(crate) fn is_of_notifications(&self) -> bool {
+        self.kind == Kind::Notifications
+    }
+
+    /// The document, read again.
+    pub(crate) fn spec(&self) -> Spec {
+        self.kind.parse(&self.document).unwrap_or_else(|problems| {
+            let problem = problems.first().map_or("", |problem| problem.message.as_str());
+            error!("the stored spec {} can't be read: {problem}", self.id)
+        })
+    }
 }
 
 /// A claim that could be unmet, and whose it is.

@@ -1,5 +1,5 @@
 -- $1: rows as changed.sql gives them; $2: ids of specs to include anyway. The specs that name a changed
--- schema or relation, with document, targets and the claims they were last expanded to.
+-- schema or relation, with their stakeholder, document, targets and the claims they were last expanded to.
 WITH changed AS MATERIALIZED (
     SELECT DISTINCT schema_name, table_name
     FROM jsonb_to_recordset($1::jsonb) AS x (schema_name name, table_name name)
@@ -18,7 +18,9 @@ affected AS MATERIALIZED (
 )
 SELECT coalesce(jsonb_agg(jsonb_build_object(
     'id', s.id,
+    'kind', s.type,
     'stakeholder_id', s.stakeholder_id,
+    'stakeholder', (SELECT h.name FROM integratedb.stakeholder h WHERE h.id = s.stakeholder_id),
     'document', s.document,
     'targets', (SELECT jsonb_agg(jsonb_build_object(
                            'schema_name', t.schema_name, 'table_name', t.table_name))

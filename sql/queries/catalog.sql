@@ -1,17 +1,18 @@
 -- $1: [{"schema_name","table_name"}…], an empty table name for the whole schema. The schemas that exist and
 -- the relations with their columns. Types are described as information_schema.columns does, one level
 -- deeper: a domain counts as the type beneath it, however deep, and an array's length is its elements'.
+-- $2: likewise; of these also how the log tells their changes.
 WITH RECURSIVE named AS MATERIALIZED (
     SELECT DISTINCT schema_name, table_name
     FROM jsonb_to_recordset($1::jsonb) AS x (schema_name name, table_name name)
 ),
 scope AS MATERIALIZED (
-    SELECT c.oid, n.nspname, c.relname
+    SELECT c.oid, n.nspname, c.relname, c.relnamespace
     FROM named t
     JOIN pg_namespace n ON n.nspname = t.schema_name
     JOIN pg_class c ON c.relnamespace = n.oid
     WHERE (t.table_name = c.relname OR t.table_name = '') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-    GROUP BY 1, 2, 3
+    GROUP BY 1, 2, 3, 4
 ),
 attributes AS MATERIALIZED (
     SELECT a.attrelid, a.attnum, a.attname, a.attnotnull, a.atttypid, a.atttypmod
@@ -76,6 +77,33 @@ columns AS (
     JOIN base b ON b.root = a.atttypid
     CROSS JOIN LATERAL (SELECT CASE WHEN a.atttypmod >= 0 THEN a.atttypmod ELSE b.typmod END) AS m (typmod)
     GROUP BY a.attrelid
+),
+asked AS MATERIALIZED (
+    SELECT DISTINCT schema_name, table_name
+    FROM jsonb_to_recordset($2::jsonb) AS x (schema_name name, table_name name)
+),
+told AS MATERIALIZED (
+    SELECT s.oid FROM asked t JOIN scope s ON s.nspname = t.schema_name AND s.relname = t.table_name
+    UNION
+    SELECT s.oid FROM asked t JOIN scope s ON s.nspname = t.schema_name WHERE t.table_name = ''
+),
+leaves AS MATERIALIZED (
+    SELECT l.root, c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident,
+           integratedb.publication_obstacle(c) IS NOT NULL AS is_obstacle
+    FROM integratedb.leaves((SELECT array_agg(oid) FROM told)) l
+    JOIN pg_class c ON c.oid = l.leaf
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+),
+logs AS MATERIALIZED (
+    SELECT root,
+           jsonb_agg(oid::bigint ORDER BY oid) AS leaves,
+           jsonb_agg(jsonb_build_object(
+               'leaf', CASE WHEN oid <> root THEN jsonb_build_object('schema', nspname, 'table', relname) END,
+               'kind', relkind,
+               'persistence', relpersistence,
+               'identity', relreplident) ORDER BY nspname, relname) FILTER (WHERE is_obstacle) -> 0 AS obstacle
+    FROM leaves
+    GROUP BY root
 )
 SELECT jsonb_build_object(
     'schemas', (SELECT coalesce(jsonb_agg(DISTINCT n.nspname), '[]')
@@ -84,6 +112,15 @@ SELECT jsonb_build_object(
     'relations', (SELECT coalesce(jsonb_agg(jsonb_build_object(
                              'schema', s.nspname,
                              'table', s.relname,
-                             'columns', coalesce(c.columns, '[]'))), '[]')
+                             'columns', coalesce(c.columns, '[]'),
+                             'log', CASE WHEN s.oid IN (SELECT oid FROM told) THEN jsonb_build_object(
+                                 'leaves', coalesce(l.leaves, '[]'),
+                                 'obstacle', l.obstacle,
+                                 'is_partition', EXISTS (
+                                     SELECT FROM pg_partition_ancestors(s.oid) a
+                                     JOIN pg_class p ON p.oid = a.relid
+                                     WHERE p.oid <> s.oid AND p.relnamespace = s.relnamespace))
+                             END)), '[]')
                   FROM scope s
-                  LEFT JOIN columns c ON c.attrelid = s.oid))::text
+                  LEFT JOIN columns c ON c.attrelid = s.oid
+                  LEFT JOIN logs l ON l.root = s.oid))::text

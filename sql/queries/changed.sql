@@ -1,5 +1,6 @@
 -- Every schema (empty table name) and relation that a spec names, and whose fingerprint is not the one of the
--- last sync. The fingerprint covers what claims and grants depend on.
+-- last sync. The fingerprint covers what claims and grants depend on; of what notifications name, also what decides
+-- whether the log tells its changes.
 WITH named AS MATERIALIZED (
     SELECT DISTINCT schema_name, table_name FROM integratedb.spec_target
 ),
@@ -48,13 +49,41 @@ columns AS (
     JOIN types t ON t.oid = a.atttypid
     GROUP BY a.attrelid
 ),
+told AS MATERIALIZED (
+    SELECT s.oid
+    FROM integratedb.spec
+    JOIN integratedb.spec_target t ON t.spec_id = spec.id
+    JOIN scope s ON s.nspname = t.schema_name AND s.relname = t.table_name
+    WHERE spec.type = 'NOTIFICATIONS'
+    UNION
+    SELECT s.oid
+    FROM integratedb.spec
+    JOIN integratedb.spec_target t ON t.spec_id = spec.id
+    JOIN scope s ON s.nspname = t.schema_name
+    WHERE spec.type = 'NOTIFICATIONS' AND t.table_name = ''
+),
+-- What integratedb.publication_obstacle looks at, of each leaf, without a call for each.
+logs AS (
+    SELECT l.root,
+           bit_xor(hash_record_extended(
+               ROW (c.oid, c.relkind, c.relpersistence, c.relreplident, i.indexrelid), 0)) AS fingerprint
+    FROM integratedb.leaves((SELECT array_agg(oid) FROM told)) l
+    JOIN pg_class c ON c.oid = l.leaf
+    LEFT JOIN pg_index i
+           ON i.indrelid = c.oid
+          AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+          AND i.indisvalid AND i.indislive AND i.indisunique AND i.indimmediate AND i.indpred IS NULL
+    GROUP BY l.root
+),
 present AS (
     SELECT s.nspname AS schema_name,
            s.relname AS table_name,
            hash_record_extended(
-               ROW (s.oid, s.relkind, s.relowner, coalesce(c.fingerprint, 0)), 0) AS fingerprint
+               ROW (s.oid, s.relkind, s.relowner, coalesce(c.fingerprint, 0)), 0)
+               # coalesce(l.fingerprint, 0) AS fingerprint
     FROM scope s
     LEFT JOIN columns c ON c.attrelid = s.oid
+    LEFT JOIN logs l ON l.root = s.oid
     UNION ALL
     SELECT n.nspname, '',
            hash_record_extended(ROW (n.oid, n.nspowner, n.nspacl), 0)

@@ -17,13 +17,14 @@ pub struct Present<'a> {
 /// The first alternative that is met, with the first met name of each column.
 ///
 /// When none is met, for the claim is optional or the database was changed against it: the first one whose table is
-/// there and can be told, with the columns that are there. So a NOT NULL that went silences nobody. `None` when there
+/// there and can be told, with the columns that are there. So a NOT NULL that went silences nobody, nor does one
+/// partition that can't be told. `None` when there
 /// is no such table.
 pub fn present<'a>(claim: &'a Claim, catalog: &Catalog) -> Option<Present<'a>> {
     let is_there = |one: &&ClaimAlternative| {
-        catalog
-            .relation(&one.relation)
-            .is_some_and(|relation| !claim.told || relation.obstacle().is_none())
+        catalog.relation(&one.relation).is_some_and(|relation| {
+            !claim.told || relation.obstacle().is_none_or(|o| o.leaf.is_some())
+        })
     };
     let alternative = claim
         .alternatives
