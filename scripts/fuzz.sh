@@ -41,10 +41,20 @@ make_seeds() {
     seed template settings "SET LOCAL a.b TO 'c', d; RESET ALL; SELECT set_config('x', 'y', false)"
     seed template others "BEGIN; DECLARE c CURSOR WITH HOLD FOR TABLE t; PREPARE p AS SELECT E'\\\\\\\\'; DO U&'x'; COMMIT"
     seed template definitions 'CREATE TEMP TABLE t (a int[] DEFAULT array[1, 2], b text COLLATE "C"); /* /* */ */ ALTER ROLE r PASSWORD $q$p$q$'
+    seed values numbers '\010[0:1]={{1,NULL},{2,3}}'
+    seed values texts '\011{NULL,"NULL","a \\"b\\\\",c}'
+    seed values boxes '\012{(1,2),(3,4);(5,6),(7,8)}'
+    seed values times '\016{"2026-11-21 14:00:00.5+00",infinity,"0044-03-15 12:00:00+00 BC"}'
+    seed values row '\020(1,"{a,""b c""}","2026-11-21 14:00:00+00")'
+    seed values rows '\022("{""(1,,)"",NULL}","(,""{a}"",infinity)")'
+    seed values hstores '\023{"\\"a\\"=>\\"1\\", \\"b\\"=>NULL"}'
+    seed values float '\005-1.5e-07'
+    seed values vectors '\007{"1 2",""}'
+    seed values lists '\024{"{1,2}","{}"}'
 }
 
 cd "$ROOT"
-[ $# -gt 0 ] || set -- wire_frontend wire_backend pgoutput template
+[ $# -gt 0 ] || set -- wire_frontend wire_backend pgoutput template values
 make_seeds
 for target; do
     say "Fuzzing $target for $SECONDS_EACH s"

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::change::{Cell, Change, Old, Op, Row, Shape};
+use crate::json::write_string;
 use crate::view::View;
 
 /// Writes events of one view.
@@ -43,7 +44,7 @@ impl Renderer {
     /// For what a channel subscribes to.
     pub fn new(view: View) -> Self {
         let mut stakeholder = Vec::new();
-        write_string(&view.stakeholder, &mut stakeholder);
+        write_string(view.stakeholder.as_bytes(), &mut stakeholder);
         Self { view, stakeholder, plans: HashMap::new() }
     }
 
@@ -55,7 +56,7 @@ impl Renderer {
         if change.op == Op::Gap {
             self.head(change, out);
             out.extend_from_slice(b",\"reason\":");
-            write_string(change.reason, out);
+            write_string(change.reason.as_bytes(), out);
             out.push(b'}');
             return true;
         }
@@ -91,13 +92,13 @@ impl Plan {
         let interest = view.interests.get(&shape.relation)?;
         let columns = interest.columns.get(&op)?;
         let mut table = b",\"schema\":".to_vec();
-        write_string(&interest.schema, &mut table);
+        write_string(interest.schema.as_bytes(), &mut table);
         table.extend_from_slice(b",\"table\":");
-        write_string(&interest.table, &mut table);
+        write_string(interest.table.as_bytes(), &mut table);
         let names = shape.columns.iter().map(|column| {
             columns.contains(&column.name).then(|| {
                 let mut name = Vec::new();
-                write_string(&column.name, &mut name);
+                write_string(column.name.as_bytes(), &mut name);
                 name
             })
         });
@@ -199,22 +200,6 @@ impl Plan {
         }
         out.push(b']');
     }
-}
-
-/// Appends a text as a JSON string.
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                // Writing to memory can't fail.
-                let _ = write!(out, "\\u{byte:04x}");
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! From a table of the stream to a shape of the log, and from its values to JSON.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use integratedb_events::json::{JsonType, Types};
+use integratedb_events::json::{JsonType, Types, write_string};
 use integratedb_events::{Cell, Column, RowBuffer, Shape};
 use tokio_postgres::{Client, SimpleQueryMessage};
 

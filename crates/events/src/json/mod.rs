@@ -1,51 +1,26 @@
-//! Values as JSON.
+//! The JSON of a value: from its text, as the type's output function writes it, to what `to_json(value)::text` gives.
+//!
+//! The text has to come from a session with DateStyle ISO, IntervalStyle postgres, TimeZone UTC, bytea_output hex,
+//! extra_float_digits 3 and client_encoding UTF8; the JSON is that of a session with the same settings. Both are equal
+//! to the byte (`json.c` of PostgreSQL decides), but for types that have a cast to json of their own: see
+//! [`JsonType::is_approximate`].
+//!
+//! [`Types`] knows the types that every server has. All others are read from the catalog with [`Types::query`] and
+//! handed to [`Types::learn`]. A [`JsonType`] then writes values without looking anything up.
 
-/// How the values of a type are written as JSON.
-#[derive(Clone, Copy, Debug)]
-pub struct JsonType(u32);
+mod array;
+mod builtin;
+mod catalog;
+mod error;
+mod hstore;
+mod quoted;
+mod record;
+mod scalar;
+mod string;
+mod time;
+mod value;
 
-/// Types by OID.
-#[derive(Debug, Default)]
-pub struct Types;
-
-/// Rows that are not what was asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("not types")]
-pub struct TypesError;
-
-/// A text that is not what the type writes.
-#[derive(Debug, thiserror::Error)]
-#[error("not a value")]
-pub struct ValueError;
-
-impl Types {
-    /// Built-in ones.
-    pub fn query(_: &[u32]) -> String {
-        String::new()
-    }
-    /// Takes rows.
-    pub fn learn(&mut self, _: &[Vec<Option<String>>]) -> Result<(), TypesError> {
-        Ok(())
-    }
-    /// None.
-    pub fn missing(&self, _: impl Iterator<Item = u32>) -> Vec<u32> {
-        Vec::new()
-    }
-    /// Forgets.
-    pub fn forget(&mut self) {}
-    /// A type.
-    pub fn get(&self, oid: u32) -> Option<JsonType> {
-        Some(JsonType(oid))
-    }
-}
-
-impl JsonType {
-    /// Appends JSON.
-    pub fn write(&self, text: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
-        if [20, 21, 23, 700, 701, 1700, 114, 3802].contains(&self.0) {
-            out.extend_from_slice(text);
-            return Ok(());
-        }
-        Err(ValueError)
-    }
-}
+pub use catalog::Types;
+pub use error::{TypesError, ValueError};
+pub use string::write_string;
+pub use value::JsonType;
