@@ -74,7 +74,8 @@ impl Types {
         self.learned.clear();
     }
 
-    /// How a type's values are written; None if it is neither built in nor learned.
+    /// How a type's values are written; None if it is neither built in nor learned. One that was dropped since can't be
+    /// learned any more: [`JsonType::TEXT`] is left for its values.
     pub fn get(&self, oid: u32) -> Option<JsonType> {
         self.builtin.get(&oid).or_else(|| self.learned.get(&oid)).cloned()
     }

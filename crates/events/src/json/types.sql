@@ -49,10 +49,10 @@ types AS (
                 ELSE 'cast'
             END AS kind
         FROM pg_catalog.pg_cast c
+        -- A cast by way of the text has no function, and gives what the text gives.
         JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
         WHERE c.castsource = t.oid
             AND c.casttarget = 'pg_catalog.json'::pg_catalog.regtype
-            AND c.castmethod = 'f'
             -- FirstNormalObjectId: to_json does not ask whether a type of the system has a cast.
             AND t.oid >= 16384
     ) own ON true
