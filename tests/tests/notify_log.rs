@@ -102,14 +102,17 @@ async fn what_is_committed_is_stored_with_all_that_the_log_tells() -> Result<()>
     let setup = Setup::new(&[], "").await?;
     let _sidecar = setup.reading().await?;
     let client = setup.database.connect().await?;
-    client
-        .batch_execute(
-            "INSERT INTO items SELECT n, 'item ' || n, n FROM generate_series(1, 10000) n;
-             BEGIN; UPDATE items SET price = 0 WHERE id = 7; UPDATE items SET id = -8 WHERE id = 8; DELETE FROM items WHERE id = 9; COMMIT;
-             INSERT INTO other VALUES (1); INSERT INTO orders VALUES (1, 7, 'NaN');
-             UPDATE orders SET amount = 1.50; TRUNCATE items",
-        )
-        .await?;
+    for sql in [
+        "INSERT INTO items SELECT n, 'item ' || n, n FROM generate_series(1, 10000) n",
+        "BEGIN; UPDATE items SET price = 0 WHERE id = 7; UPDATE items SET id = -8 WHERE id = 8;
+         DELETE FROM items WHERE id = 9; COMMIT",
+        "INSERT INTO other VALUES (1)",
+        "INSERT INTO orders VALUES (1, 7, 'NaN')",
+        "UPDATE orders SET amount = 1.50",
+        "TRUNCATE items",
+    ] {
+        client.batch_execute(sql).await?;
+    }
     let log = is_the_same(&setup, &client).await?;
     ensure!(log.len() == 10006, "{}", log.len());
     let (update, moved, gone) = (&log[10000], &log[10001], &log[10002]);

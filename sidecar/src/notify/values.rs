@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use integratedb_events::json::{JsonType, Types, write_string};
+use integratedb_events::json::{JsonType, Types, ValueError, write_string};
 use integratedb_events::{Cell, Column, RowBuffer, Shape};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -86,7 +86,16 @@ impl Known {
                 Value::Null => row.put(Cell::Null),
                 Value::Unchanged => row.put(Cell::Unchanged),
                 Value::Text(text) | Value::Binary(text) => {
-                    let written = of.as_ref().map(|of| row.json(|out| of.write(text, out)));
+                    let written = of.as_ref().map(|of| {
+                        row.json(|out| {
+                            of.write(text, out)?;
+                            // Values of json keep their line ends; an event is one line.
+                            out.iter_mut()
+                                .filter(|byte| matches!(byte, b'\n' | b'\r'))
+                                .for_each(|byte| *byte = b' ');
+                            Ok::<_, ValueError>(())
+                        })
+                    });
                     // A type that was changed since is not written as it is read now: then its text is right.
                     if !matches!(written, Some(Ok(()))) {
                         let _ = row
