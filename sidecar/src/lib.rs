@@ -12,6 +12,7 @@ pub mod db;
 pub mod notify;
 pub mod proxy;
 pub mod replication;
+pub mod seal;
 pub mod secret;
 pub mod server;
 pub mod telemetry;

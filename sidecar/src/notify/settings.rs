@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::seal::{Purpose, Sealer};
 use crate::secret::Secret;
 
 /// The section `[notifications]`.
@@ -25,6 +27,20 @@ pub struct NotificationSettings {
     pub memory_bytes: usize,
     /// A file with the key by which secrets of channels are encrypted in the database: 64 hexadecimal digits.
     pub key_file: Option<PathBuf>,
+    /// Private networks that webhooks may reach all the same, such as `127.0.0.0/8`. Without TLS too.
+    pub allow_networks: Vec<IpNet>,
+    /// Whether webhooks may go without TLS to any address that they may reach.
+    pub allow_http: bool,
+}
+
+impl NotificationSettings {
+    /// What secrets of channels are sealed with; none without a key file. The error says what is wrong with the file.
+    pub fn sealer(&self) -> Result<Option<Sealer>, String> {
+        let Some(file) = &self.key_file else { return Ok(None) };
+        Sealer::from_file(Purpose::Channels, file)
+            .map(Some)
+            .map_err(|why| format!("notifications.key_file {}: {why}", file.display()))
+    }
 }
 
 impl Default for NotificationSettings {
@@ -37,6 +53,8 @@ impl Default for NotificationSettings {
             max_log_bytes: 8 << 30,
             memory_bytes: 64 << 20,
             key_file: None,
+            allow_networks: Vec::new(),
+            allow_http: false,
         }
     }
 }

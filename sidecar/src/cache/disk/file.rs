@@ -12,7 +12,7 @@ use std::sync::Arc;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::head::{Head, Names};
-use super::seal::Sealer;
+use crate::seal::Sealer;
 
 const ENTRIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("entries");
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");

@@ -3,7 +3,7 @@
 //! The disk follows the memory: about once a second, what was stored and what was removed since goes to a file in one
 //! durable transaction, together with the position of the log up to which it is complete. `tier` notes what happens,
 //! `worker` writes it on a thread of its own; nobody who answers a query waits for it. `file` is the file, `record` what an entry looks like in it,
-//! `seal` its encryption or checksum, `head` what the file says of itself.
+//! `crate::seal` its encryption or checksum, `head` what the file says of itself.
 //!
 //! Invariants, tested in `tests/tests/cache_disk.rs`:
 //! - D1 The origin is told that it may forget a position only when the removals of all transactions up to it are
@@ -25,7 +25,6 @@
 mod file;
 mod head;
 mod record;
-mod seal;
 mod settings;
 mod tier;
 mod worker;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::seal::Sealer;
+use crate::seal::{Purpose, Sealer};
 
 /// Where answers are kept beyond a restart.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,16 +36,8 @@ impl DiskSettings {
     /// nothing is written.
     pub(super) fn sealer(&self) -> Result<Sealer, String> {
         let Some(file) = &self.key_file else { return Ok(Sealer::plain()) };
-        let wrong = |why: &str| format!("caching.disk.key_file {}: {why}", file.display());
-        let bytes =
-            zeroize::Zeroizing::new(std::fs::read(file).map_err(|e| wrong(&e.to_string()))?);
-        if let Ok(key) = <&[u8; 32]>::try_from(bytes.as_slice()) {
-            return Ok(Sealer::new(key));
-        }
-        let mut key = zeroize::Zeroizing::new([0; 32]);
-        hex::decode_to_slice(bytes.trim_ascii(), key.as_mut_slice())
-            .map_err(|_| wrong("a key has 32 bytes, or 64 hexadecimal digits"))?;
-        Ok(Sealer::new(&key))
+        Sealer::from_file(Purpose::CacheOnDisk, file)
+            .map_err(|why| format!("caching.disk.key_file {}: {why}", file.display()))
     }
 }
 

@@ -1,14 +1,17 @@
 //! What is written can be trusted when it is read: by encryption that authenticates, or by a checksum.
 //!
-//! Each record is encrypted by AES-256-GCM with a key of its own, derived by HKDF (RFC 5869) from the file's key, the
-//! record's name and 32 random bytes beside it. A key is used once, so the nonce can be constant, and however many
-//! records are written, none repeats.
+//! Each record is encrypted by AES-256-GCM with a key of its own, derived by HKDF (RFC 5869) from the file's key, what
+//! the records are for, the record's name and 32 random bytes beside it. A key is used once, so the nonce can be
+//! constant, and however many records are written, none repeats. One key may serve several purposes: what is sealed for
+//! one can't be opened for another.
 
 use std::hash::Hasher;
+use std::path::Path;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use siphasher::sip::SipHasher13;
+use zeroize::Zeroizing;
 
 use crate::proxy::random;
 
@@ -18,21 +21,53 @@ const SEALED: u8 = 1;
 
 const SALT: usize = 32;
 
+/// What records are sealed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Entries of a cache, in its file.
+    CacheOnDisk,
+    /// Secrets of channels, in the sidecar's database.
+    Channels,
+}
+
+impl Purpose {
+    /// Part of what is written: never another for the same purpose.
+    const fn label(self) -> &'static [u8] {
+        match self {
+            Self::CacheOnDisk => b"integratedb cache on disk",
+            Self::Channels => b"integratedb secrets of channels",
+        }
+    }
+}
+
 /// Encrypts, if it has a key.
-pub(super) struct Sealer(Option<Prk>);
+pub struct Sealer(Option<Prk>);
 
 impl Sealer {
     /// Adds a checksum only.
-    pub(super) const fn plain() -> Self {
+    pub(crate) const fn plain() -> Self {
         Self(None)
     }
 
-    pub(super) fn new(key: &[u8; 32]) -> Self {
-        Self(Some(Salt::new(HKDF_SHA256, b"integratedb cache on disk").extract(key)))
+    pub(crate) fn new(purpose: Purpose, key: &[u8; 32]) -> Self {
+        Self(Some(Salt::new(HKDF_SHA256, purpose.label()).extract(key)))
+    }
+
+    /// One with the key in a file: 32 bytes, as they are or as 64 hexadecimal digits. The error says what is wrong
+    /// with it.
+    pub(crate) fn from_file(purpose: Purpose, file: &Path) -> Result<Self, String> {
+        let bytes = Zeroizing::new(std::fs::read(file).map_err(|error| error.to_string())?);
+        if let Ok(key) = <&[u8; 32]>::try_from(bytes.as_slice()) {
+            return Ok(Self::new(purpose, key));
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(bytes.trim_ascii(), key.as_mut_slice())
+            .map_err(|_| "a key has 32 bytes, or 64 hexadecimal digits")?;
+        Ok(Self::new(purpose, &key))
     }
 
     /// What to write for the record of this name.
-    pub(super) fn seal(&self, name: &[u8], bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, name: &[u8], bytes: &[u8]) -> Vec<u8> {
         let Some(key) = &self.0 else {
             return [&[PLAIN][..], &checksum(name, bytes), bytes].concat();
         };
@@ -45,7 +80,7 @@ impl Sealer {
     }
 
     /// What was written, unless it is not as it was written, under another name, or with another key.
-    pub(super) fn open(&self, name: &[u8], written: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, name: &[u8], written: &[u8]) -> Option<Vec<u8>> {
         let (kind, rest) = written.split_first()?;
         match (&self.0, *kind) {
             (None, PLAIN) => {
@@ -90,12 +125,15 @@ mod tests {
 
     #[test]
     fn what_is_not_as_it_was_written_is_not_read() {
-        let (key, other) = (Sealer::new(&[7; 32]), Sealer::new(&[8; 32]));
+        let of = |byte| Sealer::new(Purpose::CacheOnDisk, &[byte; 32]);
+        let (key, other) = (of(7), of(8));
         for sealer in [&key, &Sealer::plain()] {
             let sealed = sealer.seal(b"name", b"some text");
             assert_eq!(sealer.open(b"name", &sealed).as_deref(), Some(&b"some text"[..]));
             assert_eq!(sealer.open(b"eman", &sealed), None, "another name");
             assert_eq!(other.open(b"name", &sealed), None, "another key");
+            let elsewhere = Sealer::new(Purpose::Channels, &[7; 32]);
+            assert_eq!(elsewhere.open(b"name", &sealed), None, "another purpose");
             for at in 0..sealed.len() {
                 let mut damaged = sealed.clone();
                 damaged[at] ^= 4;

@@ -1,0 +1,6 @@
+//! REDIS channels.
+
+mod key;
+mod settings;
+
+pub(super) use settings::RedisSettings;

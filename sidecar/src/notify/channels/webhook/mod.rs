@@ -1,0 +1,5 @@
+//! WEBHOOK channels.
+
+mod settings;
+
+pub(super) use settings::WebhookSettings;
