@@ -27,6 +27,8 @@ pub struct Config {
     pub statement_timeout_secs: u64,
     /// Seconds after which a request is given up, whatever it waits for.
     pub request_timeout_secs: u64,
+    /// Seconds for which a client of the REST API may take nothing of what is sent to it; then its connection is cut.
+    pub write_timeout_secs: u64,
     /// The largest request body in bytes; a larger one is answered with 413.
     pub max_body_bytes: usize,
     /// Seconds for which a token is valid.
@@ -71,6 +73,7 @@ impl Default for Config {
             database_wait_secs: 30,
             statement_timeout_secs: 60,
             request_timeout_secs: 120,
+            write_timeout_secs: 30,
             max_body_bytes: 4 << 20,
             token_secs: 4 * 3600,
             refresh_token_secs: 12 * 3600,
@@ -120,6 +123,7 @@ const NAMES: &[&str] = &[
     "database_wait_secs",
     "statement_timeout_secs",
     "request_timeout_secs",
+    "write_timeout_secs",
     "max_body_bytes",
     "token_secs",
     "refresh_token_secs",

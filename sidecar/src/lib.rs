@@ -9,6 +9,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod db;
+mod listener;
 pub mod notify;
 pub mod proxy;
 pub mod replication;

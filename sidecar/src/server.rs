@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,9 @@ use crate::api::{App, router};
 use crate::cache::Engine;
 use crate::config::Config;
 use crate::db::{self, DbError, Pool};
+use crate::listener::ApiListener;
 use crate::notify::Notifications;
+use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
 use crate::proxy::{CacheId, Proxy, ProxyError};
 use crate::telemetry;
@@ -107,11 +110,13 @@ async fn serve(
     let drain = Duration::from_secs(config.drain_secs);
     let notifications =
         Notifications::new(config.notifications.clone(), config.database_url.clone(), pool.clone());
+    let sockets = Sockets::new(Arc::clone(&notifications), stopping.clone());
     let app = App::new(
         &config,
         pool.clone(),
         proxy.map(|proxy| Arc::clone(proxy.registry())),
         Arc::clone(&notifications),
+        Arc::clone(&sockets),
     );
     let notify = CancellationToken::new();
     let notifying = tokio::spawn({
@@ -123,6 +128,10 @@ async fn serve(
     let upkeep = async { tokio::join!(metrics, rules).0 };
     let routes = router(app, &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
+    let patience = Duration::from_secs(config.write_timeout_secs.max(1));
+    let listener = ApiListener { listener, patience, stopping: stopping.clone() };
+    // axum knows the client's address behind a listener of its own; a tap that does nothing is one.
+    let listener = listener.tap_io(|_| ());
 
     let server = axum::serve(listener, routes.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
@@ -137,6 +146,7 @@ async fn serve(
             Ok(())
         }
     };
+    sockets.closed().await;
     notify.cancel();
     if notifying.await.is_err_and(|error| error.is_panic()) {
         tracing::error!("what reads notifications has panicked");

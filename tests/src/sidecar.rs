@@ -100,6 +100,16 @@ impl Sidecar {
         self.token = token.map(str::to_owned);
     }
 
+    /// The token in use.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Where the API listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where the proxy listens.
     pub const fn proxy(&self) -> SocketAddr {
         self.proxy

@@ -8,6 +8,7 @@ use crate::auth::{LoginLimit, Passwords, Tokens};
 use crate::config::Config;
 use crate::db::Pool;
 use crate::notify::Notifications;
+use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
 use crate::telemetry::Metrics;
 
@@ -24,6 +25,7 @@ struct Shared {
     spec_schema: schema::SpecSchema,
     proxy: Option<Arc<Registry>>,
     notifications: Arc<Notifications>,
+    sockets: Arc<Sockets>,
 }
 
 impl App {
@@ -33,6 +35,7 @@ impl App {
         pool: Pool,
         proxy: Option<Arc<Registry>>,
         notifications: Arc<Notifications>,
+        sockets: Arc<Sockets>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Shared {
@@ -50,6 +53,7 @@ impl App {
             spec_schema: schema::SpecSchema::new(),
             proxy,
             notifications,
+            sockets,
         }))
     }
 
@@ -86,6 +90,11 @@ impl App {
     /// Notifications of this sidecar.
     pub(super) fn notifications(&self) -> &Arc<Notifications> {
         &self.0.notifications
+    }
+
+    /// The sockets of this sidecar.
+    pub(super) fn sockets(&self) -> &Arc<Sockets> {
+        &self.0.sockets
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -96,7 +96,7 @@ impl FromRequestParts<App> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = bearer(parts).ok_or(ApiError::Unauthorized)?;
+        let token = bearer(&parts.headers).ok_or(ApiError::Unauthorized)?;
         let client = app.client().await?;
         match Tokens::user(&**client, &token).await? {
             Some(_) => Ok(Self { token }),
@@ -106,8 +106,8 @@ impl FromRequestParts<App> for Authenticated {
 }
 
 /// The token of an `Authorization: Bearer` header, if there is one.
-fn bearer(parts: &Parts) -> Option<Token> {
-    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+pub(super) fn bearer(headers: &HeaderMap) -> Option<Token> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim().to_owned()))
 }

@@ -8,6 +8,7 @@ use super::app::App;
 use super::body::{Data, Status};
 use super::error::ApiError;
 use crate::db::{check_extension, check_migrations};
+use crate::notify::figures;
 use crate::proxy;
 
 /// The process runs.
@@ -46,5 +47,6 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     if let Some(proxy) = app.proxy() {
         proxy::metrics::render(proxy, &mut text);
     }
+    figures::render(app.sockets(), &mut text);
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

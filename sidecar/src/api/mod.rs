@@ -6,6 +6,7 @@ mod caches;
 mod caching;
 mod claims;
 mod error;
+mod events;
 mod extract;
 mod health;
 mod openapi;

@@ -15,7 +15,9 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::error::ApiError;
-use super::{caches, caching, claims, health, openapi, schema, sessions, stakeholders, users};
+use super::{
+    caches, caching, claims, events, health, openapi, schema, sessions, stakeholders, users,
+};
 use crate::config::Config;
 use crate::telemetry;
 
@@ -39,6 +41,8 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(stakeholders::list, stakeholders::create))
         .routes(routes!(stakeholders::show, stakeholders::update, stakeholders::delete))
         .routes(routes!(claims::show, claims::put))
+        .routes(routes!(events::events))
+        .routes(routes!(events::ticket))
         .routes(routes!(caches::list))
         .routes(routes!(caches::show))
         .routes(routes!(caches::queries))

@@ -127,5 +127,6 @@ pub(super) async fn logout(
     Authenticated { token }: Authenticated,
 ) -> Result<Response, ApiError> {
     Tokens::revoke(&**app.client().await?, &token).await?;
+    app.sockets().look();
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -218,6 +218,8 @@ pub(super) async fn delete(
         &[&id, &all_or_nothing],
     )
     .await?;
+    app.notifications().look();
+    app.sockets().look();
     if rows.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }

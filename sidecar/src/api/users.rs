@@ -240,6 +240,7 @@ pub(super) async fn update(
         Tokens::revoke_all(&transaction, id).await?;
     }
     transaction.commit().await?;
+    app.sockets().look();
     Ok(Data { data: User { id, username: row.get(0) } })
 }
 
@@ -285,6 +286,7 @@ pub(super) async fn revoke_tokens(
         .ok_or(ApiError::NotFound)?;
     Tokens::revoke_all(&transaction, id).await?;
     transaction.commit().await?;
+    app.sockets().look();
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -5,6 +5,8 @@
 //! user's row until the pair is committed; whoever revokes all of them has updated or locked that row before.
 //! So of the two, one sees what the other did.
 
+use std::time::Duration;
+
 use deadpool_postgres::Transaction;
 use rand::TryRngCore;
 use rand::rngs::OsRng;
@@ -81,6 +83,21 @@ impl Tokens {
             )
             .await?;
         Ok(row.map(|row| row.get(0)))
+    }
+
+    /// For how long a token is valid yet; `None` if it is not.
+    pub async fn remaining(
+        client: &impl GenericClient,
+        token: &Token,
+    ) -> Result<Option<Duration>, DbError> {
+        let row = client
+            .query_opt(
+                "SELECT extract(epoch FROM token_expires_at - now())::float8 FROM integratedb.token_pairs \
+                 WHERE token_hash = $1 AND token_expires_at > now()",
+                &[&hash(token)],
+            )
+            .await?;
+        Ok(row.and_then(|row| Duration::try_from_secs_f64(row.get(0)).ok()))
     }
 
     /// Uses up a refresh token, and with it the pair it belongs to. `None` if it is not valid.

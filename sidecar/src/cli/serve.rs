@@ -69,6 +69,10 @@ pub(super) struct Flags {
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     request_timeout_secs: Option<u64>,
+    /// Seconds for which a client may take nothing of what is sent to it [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_timeout_secs: Option<u64>,
     /// Seconds for which a token is valid [default: 14400]
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,10 +14,12 @@
 
 pub mod channels;
 mod error;
+pub(crate) mod figures;
 mod ingest;
 mod leader;
 mod log;
 mod settings;
+pub(crate) mod sockets;
 mod subscriptions;
 mod values;
 mod writer;

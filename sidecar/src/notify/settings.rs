@@ -1,6 +1,7 @@
 //! What can be set about notifications: the section `[notifications]`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -25,6 +26,10 @@ pub struct NotificationSettings {
     pub max_log_bytes: u64,
     /// Bytes of the log's end that are held in memory.
     pub memory_bytes: usize,
+    /// The most sockets at once.
+    pub max_sockets: usize,
+    /// Seconds between heartbeats of a socket. A WebSocket that does not answer for three of them is closed.
+    pub heartbeat_secs: u64,
     /// A file with the key by which secrets of channels are encrypted in the database: 64 hexadecimal digits.
     pub key_file: Option<PathBuf>,
     /// Private networks that webhooks may reach all the same, such as `127.0.0.0/8`. Without TLS too.
@@ -52,9 +57,18 @@ impl Default for NotificationSettings {
             retention_secs: 7 * 24 * 3600,
             max_log_bytes: 8 << 30,
             memory_bytes: 64 << 20,
+            max_sockets: 1000,
+            heartbeat_secs: 15,
             key_file: None,
             allow_networks: Vec::new(),
             allow_http: false,
         }
+    }
+}
+
+impl NotificationSettings {
+    /// The time between heartbeats.
+    pub(super) fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_secs.clamp(1, 3600))
     }
 }

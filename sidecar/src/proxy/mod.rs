@@ -43,3 +43,4 @@ pub(crate) use pool::PoolKey;
 pub use registry::ProxyError;
 pub use server::Proxy;
 pub use settings::{Auth, CacheId, CacheSettings, Caches, PoolMode, ProxySettings, TlsSettings};
+pub(crate) use stream::tune;
