@@ -91,7 +91,7 @@ pub fn replayed(changes: &[Logged], table: &str) -> Result<BTreeMap<i64, Cells>>
 }
 
 /// Has a stakeholder `reporting` subscribe to all changes of tables, with all their columns, over all channels.
-pub async fn subscribe(client: &Client, tables: &[&str]) -> Result<()> {
+pub async fn subscribe_to_all(client: &Client, tables: &[&str]) -> Result<()> {
     let items = tables.iter().map(|table| {
         serde_json::json!({"path": table, "events": ["*"], "fields": ["*"], "channels": ["*"]})
     });

@@ -47,7 +47,7 @@ impl Process {
             });
         }
         let child = command.spawn()?;
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = crate::http()?;
         let mut process = Self { child, api, proxy, http };
         until("the process answers", async || {
             let answer = process.http.get(format!("http://{api}/health/live")).send().await;

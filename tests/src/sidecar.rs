@@ -61,7 +61,7 @@ impl Sidecar {
                 let _ = stopped.await;
             }));
         // A proxy from the environment could not reach this address.
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = crate::http()?;
         // The listener is bound, so a first request waits until the server takes it.
         let sidecar = Self {
             address,

@@ -329,7 +329,7 @@ async fn memory_stays_bounded_under_ten_times_as_many_questions() -> Result<()> 
         .stderr(std::process::Stdio::null())
         .spawn()?;
     let checked = async {
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let http = support::http()?;
         let metric = async |name: &str| -> Result<u64> {
             let url = format!("http://{}/metrics", addresses[1]);
             let Ok(reply) = http.get(url).send().await else { return Ok(0) };

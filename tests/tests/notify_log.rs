@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use integratedb_events::Op;
-use support::{Cells, Cluster, Database, Logged, Process, logged, replayed, subscribe, until};
+use support::{
+    Cells, Cluster, Database, Logged, Process, logged, replayed, subscribe_to_all, until,
+};
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
@@ -39,7 +41,7 @@ impl Setup {
         std::fs::write(folder.path().join("config.toml"), format!("[notifications]\n{section}"))?;
         let client = database.connect().await?;
         client.batch_execute(SCHEMA).await?;
-        subscribe(&client, &["public.items", "public.orders"]).await?;
+        subscribe_to_all(&client, &["public.items", "public.orders"]).await?;
         Ok(Self { cluster, database, folder })
     }
 
@@ -255,7 +257,7 @@ async fn without_subscriptions_there_is_no_slot() -> Result<()> {
     })
     .await?;
     client.batch_execute("INSERT INTO items VALUES (1)").await?;
-    subscribe(&client, &["public.items"]).await?;
+    subscribe_to_all(&client, &["public.items"]).await?;
     setup.followed(1).await?;
     client.batch_execute("INSERT INTO items VALUES (2)").await?;
     let log = setup.log(&client).await?;

@@ -1,10 +1,9 @@
 //! From a table of the stream to a shape of the log, and from its values to JSON.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use integratedb_events::json::{JsonType, Types, ValueError, write_string};
+use integratedb_events::json::{JsonType, Types, ValueError};
 use integratedb_events::{Cell, Column, RowBuffer, Shape};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -15,7 +14,7 @@ use crate::replication::{Relation, ReplicaIdentity, Value};
 pub(super) struct Known {
     told: Arc<Relation>,
     pub(super) shape: Arc<Shape>,
-    types: Vec<Option<JsonType>>,
+    types: Vec<JsonType>,
 }
 
 /// The tables that were told.
@@ -58,7 +57,10 @@ impl Tables {
             table: relation.name.clone(),
             columns: columns.collect(),
         });
-        let types = relation.columns.iter().map(|column| self.types.get(column.type_oid));
+        let types = relation.columns.iter().map(|column| {
+            // One that is gone by now.
+            self.types.get(column.type_oid).unwrap_or(JsonType::TEXT)
+        });
         let known = Known { told: Arc::clone(relation), shape, types: types.collect() };
         self.known.insert(relation.oid, known);
         Ok(())
@@ -86,20 +88,16 @@ impl Known {
                 Value::Null => row.put(Cell::Null),
                 Value::Unchanged => row.put(Cell::Unchanged),
                 Value::Text(text) | Value::Binary(text) => {
-                    let written = of.as_ref().map(|of| {
-                        row.json(|out| {
-                            of.write(text, out)?;
-                            // Values of json keep their line ends; an event is one line.
-                            out.iter_mut()
-                                .filter(|byte| matches!(byte, b'\n' | b'\r'))
-                                .for_each(|byte| *byte = b' ');
-                            Ok::<_, ValueError>(())
-                        })
-                    });
+                    let one_line = |of: &JsonType, out: &mut Vec<u8>| {
+                        of.write(text, out)?;
+                        // Values of json keep their line ends; an event is one line.
+                        let ends = out.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r'));
+                        ends.for_each(|byte| *byte = b' ');
+                        Ok::<_, ValueError>(())
+                    };
                     // A type that was changed since is not written as it is read now: then its text is right.
-                    if !matches!(written, Some(Ok(()))) {
-                        let _ = row
-                            .json(|out| serde_json::to_writer(out, &String::from_utf8_lossy(text)));
+                    if row.json(|out| one_line(of, out)).is_err() {
+                        let _ = row.json(|out| JsonType::TEXT.write(text, out));
                     }
                 }
             }
