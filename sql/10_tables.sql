@@ -71,11 +71,13 @@ CREATE TABLE integratedb.claim_column (
 );
 
 -- What the last sync saw of every schema (empty table name) and relation that a spec names. Whatever still
--- has its fingerprint needs no second look. Not dumped: a restored database is looked at anew.
+-- has its fingerprints needs no second look. log_fingerprint is of what decides whether the log tells its changes, and
+-- null where no notification names it. Not dumped: a restored database is looked at anew.
 CREATE TABLE integratedb.relation (
-    schema_name name NOT NULL,
-    table_name  name NOT NULL,
-    fingerprint bigint NOT NULL,
+    schema_name     name NOT NULL,
+    table_name      name NOT NULL,
+    fingerprint     bigint NOT NULL,
+    log_fingerprint bigint,
     PRIMARY KEY (schema_name, table_name)
 );
 

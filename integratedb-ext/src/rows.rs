@@ -9,14 +9,16 @@ use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A schema (empty table name) or relation whose fingerprint is not the remembered one.
+/// A schema (empty table name) or relation with a fingerprint that is not the remembered one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Changed {
     pub(crate) schema_name: String,
     pub(crate) table_name: String,
     /// `None` when it is gone.
     pub(crate) fingerprint: Option<i64>,
-    /// Whether no fingerprint was remembered.
+    /// `None` when no notification names it.
+    log_fingerprint: Option<i64>,
+    /// Whether what differs was not remembered at all.
     pub(crate) is_new: bool,
 }
 

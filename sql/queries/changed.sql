@@ -1,6 +1,6 @@
--- Every schema (empty table name) and relation that a spec names, and whose fingerprint is not the one of the
--- last sync. The fingerprint covers what claims and grants depend on; of what notifications name, also what decides
--- whether the log tells its changes.
+-- Every schema (empty table name) and relation that a spec names, and one of whose fingerprints is not the one of the
+-- last sync. The first covers what claims and grants depend on; the other, of what notifications name, what decides
+-- whether the log tells its changes. New is what had none: nobody has relied on what it tells.
 WITH named AS MATERIALIZED (
     SELECT DISTINCT schema_name, table_name FROM integratedb.spec_target
 ),
@@ -79,14 +79,14 @@ present AS (
     SELECT s.nspname AS schema_name,
            s.relname AS table_name,
            hash_record_extended(
-               ROW (s.oid, s.relkind, s.relowner, coalesce(c.fingerprint, 0)), 0)
-               # coalesce(l.fingerprint, 0) AS fingerprint
+               ROW (s.oid, s.relkind, s.relowner, coalesce(c.fingerprint, 0)), 0) AS fingerprint,
+           CASE WHEN s.oid IN (SELECT oid FROM told) THEN coalesce(l.fingerprint, 0) END AS log_fingerprint
     FROM scope s
     LEFT JOIN columns c ON c.attrelid = s.oid
     LEFT JOIN logs l ON l.root = s.oid
     UNION ALL
     SELECT n.nspname, '',
-           hash_record_extended(ROW (n.oid, n.nspowner, n.nspacl), 0)
+           hash_record_extended(ROW (n.oid, n.nspowner, n.nspacl), 0), NULL
     FROM pg_namespace n
     WHERE n.nspname IN (SELECT schema_name FROM named)
 )
@@ -94,7 +94,10 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
            'schema_name', schema_name,
            'table_name', table_name,
            'fingerprint', p.fingerprint,
-           'is_new', r.fingerprint IS NULL)), '[]')::text
+           'log_fingerprint', p.log_fingerprint,
+           'is_new', r.fingerprint IS NULL
+                     OR (p.fingerprint IS NOT DISTINCT FROM r.fingerprint AND r.log_fingerprint IS NULL))), '[]')::text
 FROM present p
 FULL JOIN integratedb.relation r USING (schema_name, table_name)
 WHERE p.fingerprint IS DISTINCT FROM r.fingerprint
+   OR (p.log_fingerprint IS NOT NULL AND p.log_fingerprint IS DISTINCT FROM r.log_fingerprint)
