@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::db::{self, DbError, Pool};
 use crate::listener::ApiListener;
 use crate::notify::Notifications;
+use crate::notify::channels::Delivery;
 use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
 use crate::proxy::{CacheId, Proxy, ProxyError};
@@ -121,7 +122,8 @@ async fn serve(
     let notify = CancellationToken::new();
     let notifying = tokio::spawn({
         let notify = notify.clone();
-        async move { notifications.run(notify).await }
+        let delivery = Delivery::run(Arc::clone(&notifications), notify.clone());
+        async move { tokio::join!(notifications.run(notify), delivery) }
     });
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
@@ -149,7 +151,7 @@ async fn serve(
     sockets.closed().await;
     notify.cancel();
     if notifying.await.is_err_and(|error| error.is_panic()) {
-        tracing::error!("what reads notifications has panicked");
+        tracing::error!("what reads or delivers notifications has panicked");
     }
     pool.close();
     Ok(result?)

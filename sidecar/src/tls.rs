@@ -165,6 +165,13 @@ impl Tls {
     }
 }
 
+/// For servers that anybody may name: certificate and name are verified, with the system's roots.
+pub(crate) fn public_client() -> Result<ClientConfig, String> {
+    let tls = Tls { mode: Mode::VerifyFull, root_file: None };
+    let config = tls.client_config().map_err(|error| error.to_string())?;
+    config.ok_or_else(|| "there is no TLS".to_owned())
+}
+
 type Options = Vec<(String, String)>;
 
 fn is_ours(name: &str) -> bool {

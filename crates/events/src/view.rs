@@ -58,6 +58,13 @@ impl View {
         Self { stakeholder: stakeholder.to_owned(), id, interests }
     }
 
+    /// The tables that are told of: each one's OID, schema and name.
+    pub fn tables(&self) -> impl Iterator<Item = (u32, &str, &str)> {
+        self.interests
+            .iter()
+            .map(|(oid, table)| (*oid, table.schema.as_str(), table.table.as_str()))
+    }
+
     /// Whether nothing but gaps would ever be told.
     pub fn is_empty(&self) -> bool {
         self.interests.is_empty()

@@ -1,6 +1,7 @@
 //! Why something can't be done about channels.
 
 use crate::db::DbError;
+use crate::notify::LogError;
 
 /// Why something can't be done about channels.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,15 @@ pub enum ChannelsError {
     /// What is stored is not what this version writes.
     #[error("the channel {0} is stored in a way that can't be read: {1}")]
     Stored(String, String),
+    /// The log can't be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// It can't be delivered to, whatever is tried.
+    #[error("{0}")]
+    Unusable(String),
+    /// Another sidecar delivers by now.
+    #[error("another one has begun to deliver")]
+    Overtaken,
 }
 
 impl From<tokio_postgres::Error> for ChannelsError {

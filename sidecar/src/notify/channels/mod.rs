@@ -16,6 +16,7 @@ mod config;
 mod delivery;
 mod error;
 mod fields;
+mod ledger;
 mod redis;
 mod secrets;
 mod source;

@@ -8,6 +8,6 @@ mod status;
 
 pub use configure::{NewSecret, replace, rotate_secret, set_enabled};
 pub use letters::{DeadLetter, Replay, dead_letters, replay};
-pub(super) use progress::{Dead, Figures, Kept, Progress, Stored, begin, fail};
+pub(super) use progress::{Dead, Figures, Kept, Progress, begin, fail};
 pub(super) use row::{Row, Version, orphans, wanted};
 pub use status::{ChannelState, ChannelStatus, list};

@@ -33,8 +33,9 @@ pub(in super::super) struct Kept {
     pub(in super::super) event: String,
     /// Under which id it was sent; none if it was not yet.
     pub(in super::super) delivery: Option<String>,
-    pub(in super::super) attempts: u32,
-    /// How long it is until the next.
+    /// How often that failed.
+    pub(in super::super) failures: u32,
+    /// How long it is until the next attempt.
     pub(in super::super) wait: Option<Duration>,
     pub(in super::super) error: Option<String>,
 }
@@ -111,7 +112,7 @@ pub(in super::super) async fn begin(
         commit_micros: row.get(4),
         event: row.get(5),
         delivery: row.get(6),
-        attempts: u32::try_from(row.get::<_, i32>(7)).unwrap_or_default(),
+        failures: u32::try_from(row.get::<_, i32>(7)).unwrap_or_default(),
         wait: duration(row.get(8)),
         error: row.get(9),
     };
@@ -217,7 +218,7 @@ impl Progress {
             let events: Vec<_> = self.keep.iter().map(|kept| kept.event.as_str()).collect();
             let deliveries: Vec<_> =
                 self.keep.iter().map(|kept| kept.delivery.as_deref()).collect();
-            let attempts: Vec<_> = self.keep.iter().map(|kept| number(kept.attempts)).collect();
+            let attempts: Vec<_> = self.keep.iter().map(|kept| number(kept.failures)).collect();
             let waits: Vec<_> =
                 self.keep.iter().map(|kept| kept.wait.map(|wait| wait.as_secs_f64())).collect();
             let errors: Vec<_> = self.keep.iter().map(|kept| kept.error.as_deref()).collect();

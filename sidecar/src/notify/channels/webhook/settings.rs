@@ -7,6 +7,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::super::fields::{Fields, seconds, seconds_json};
+use super::addresses::Guard;
+use crate::notify::NotificationSettings;
 
 /// The waits after each failure, in seconds, as Svix has them: after the last the event is given up.
 const SCHEDULE: [u64; 7] = [5, 300, 1800, 7200, 18_000, 36_000, 36_000];
@@ -104,12 +106,12 @@ impl WebhookSettings {
         })
     }
 
-    /// What can be said against where it goes before anybody resolves a name.
+    /// What can be said against where it goes before a name is resolved.
     pub(in crate::notify::channels) fn check(
         &self,
-        _settings: &crate::notify::NotificationSettings,
+        settings: &NotificationSettings,
     ) -> Result<(), String> {
-        Ok(())
+        Guard::new(&self.url, settings).check(&self.url)
     }
 
     /// What may be shown, and what may not: the values of headers, which are often credentials.
