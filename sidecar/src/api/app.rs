@@ -22,7 +22,8 @@ struct Shared {
     tokens: Tokens,
     logins: LoginLimit,
     metrics: Metrics,
-    spec_schema: schema::SpecSchema,
+    claims_schema: schema::SpecSchema,
+    notifications_schema: schema::SpecSchema,
     proxy: Option<Arc<Registry>>,
     notifications: Arc<Notifications>,
     sockets: Arc<Sockets>,
@@ -50,7 +51,8 @@ impl App {
                 config.login_attempts_per_address,
             ),
             metrics: Metrics::new(),
-            spec_schema: schema::SpecSchema::new(),
+            claims_schema: schema::SpecSchema::claims(),
+            notifications_schema: schema::SpecSchema::notifications(),
             proxy,
             notifications,
             sockets,
@@ -78,8 +80,12 @@ impl App {
         &self.0.logins
     }
 
-    pub(super) fn spec_schema(&self) -> schema::SpecSchema {
-        self.0.spec_schema.clone()
+    pub(super) fn claims_schema(&self) -> schema::SpecSchema {
+        self.0.claims_schema.clone()
+    }
+
+    pub(super) fn notifications_schema(&self) -> schema::SpecSchema {
+        self.0.notifications_schema.clone()
     }
 
     /// The proxy's caches, where there is a proxy.

@@ -11,9 +11,10 @@ use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
+use super::schema::{Mistake, SpecSchema};
 use crate::db::{DbError, call_contract};
 
-/// The type of the specs here; the other one is to be `NOTIFICATIONS`.
+/// The type of the specs here.
 const TYPE: &str = "CLAIMS";
 
 /// `{"data": {"match": […]}}`
@@ -62,16 +63,7 @@ pub(super) async fn put(
     Id(id): Id,
     Json(body): Json<SpecBody>,
 ) -> Result<Data<Spec>, ApiError> {
-    let schema = app.spec_schema();
-    // A large document takes long enough to check that other requests would wait for it.
-    let work = move || match schema.mistakes(&body.data) {
-        mistakes if mistakes.is_empty() => Ok(body.data.to_string()),
-        mistakes => Err(mistakes),
-    };
-    let document = tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| ApiError::Internal(error.to_string()))?
-        .map_err(|mistakes| ApiError::Unprocessable(json!({ "detail": mistakes })))?;
+    let document = check(app.claims_schema(), body.data, |data| Ok(data.to_string())).await?;
     let rows = call_contract(
         app.pool(),
         "SELECT integratedb.put_spec($1, $2, $3)",
@@ -83,12 +75,29 @@ pub(super) async fn put(
     Ok(Data { data: Spec { r#type: TYPE.to_owned(), r#match: matches(stored) } })
 }
 
+/// Checks a document against its schema, and reads it if it fits. A large one takes long enough that other requests
+/// would wait for it.
+pub(super) async fn check<T: Send + 'static>(
+    schema: SpecSchema,
+    document: Value,
+    read: impl FnOnce(Value) -> Result<T, Vec<Mistake>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let work = move || match schema.mistakes(&document) {
+        mistakes if mistakes.is_empty() => read(document),
+        mistakes => Err(mistakes),
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ApiError::Internal(error.to_string()))?
+        .map_err(|mistakes| ApiError::Unprocessable(json!({ "detail": mistakes })))
+}
+
 fn matches(mut spec: Value) -> Value {
     spec.get_mut("match").map(Value::take).unwrap_or_default()
 }
 
 /// The extension's verdicts carry their answer as JSON.
-fn refused(error: DbError) -> ApiError {
+pub(super) fn refused(error: DbError) -> ApiError {
     let DbError::Refused(refusal) = &error else { return error.into() };
     let detail: Option<Value> =
         refusal.detail.as_deref().and_then(|text| serde_json::from_str(text).ok());

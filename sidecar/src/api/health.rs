@@ -8,8 +8,8 @@ use super::app::App;
 use super::body::{Data, Status};
 use super::error::ApiError;
 use crate::db::{check_extension, check_migrations};
-use crate::notify::figures;
-use crate::proxy;
+use crate::notify::{Role, figures};
+use crate::{proxy, replication};
 
 /// The process runs.
 #[utoipa::path(get, path = "/health/live", tag = "operations",
@@ -47,6 +47,14 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
     if let Some(proxy) = app.proxy() {
         proxy::metrics::render(proxy, &mut text);
     }
-    figures::render(app.sockets(), &mut text);
+    let mut readers = app.proxy().map(proxy::metrics::readers).unwrap_or_default();
+    let notifications = app.notifications();
+    if *notifications.role().borrow() == Role::Leads {
+        readers.push(("notifications".to_owned(), notifications.reader().borrow().clone()));
+    }
+    if !readers.is_empty() {
+        replication::render(&readers, &mut text);
+    }
+    figures::render(notifications, app.sockets(), &mut text).await;
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

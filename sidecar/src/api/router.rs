@@ -16,7 +16,8 @@ use utoipa_axum::routes;
 use super::app::App;
 use super::error::ApiError;
 use super::{
-    caches, caching, claims, events, health, openapi, schema, sessions, stakeholders, users,
+    caches, caching, channels, claims, events, health, notifications, notify_status, openapi,
+    schema, sessions, stakeholders, users,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -24,7 +25,7 @@ use crate::telemetry;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "IntegrateDB",
-    description = "Users, stakeholders and their claims; caches and their queries. Every error has one shape: \
+    description = "Users, stakeholders, their claims and notifications; caches and their queries. Every error has one shape: \
                    {\"errors\": {\"detail\": …}} or, for a field, {\"errors\": {FIELD: [MESSAGE]}}."
 ))]
 struct Document;
@@ -41,6 +42,15 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(stakeholders::list, stakeholders::create))
         .routes(routes!(stakeholders::show, stakeholders::update, stakeholders::delete))
         .routes(routes!(claims::show, claims::put))
+        .routes(routes!(notifications::show, notifications::put, notifications::delete))
+        .routes(routes!(notify_status::show))
+        .routes(routes!(channels::list))
+        .routes(routes!(channels::show))
+        .routes(routes!(channels::rotate_secret))
+        .routes(routes!(channels::enable))
+        .routes(routes!(channels::disable))
+        .routes(routes!(channels::dead_letters))
+        .routes(routes!(channels::replay))
         .routes(routes!(events::events))
         .routes(routes!(events::ticket))
         .routes(routes!(caches::list))
@@ -53,6 +63,7 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(caching::purge))
         .routes(routes!(caching::explain))
         .routes(routes!(schema::document))
+        .routes(routes!(schema::notifications))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use integratedb_claims::SPEC_SCHEMA;
+use integratedb_claims::{NOTIFICATIONS_SCHEMA, SPEC_SCHEMA};
 use jsonschema::Validator;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::Value;
@@ -13,15 +13,25 @@ use serde_json::Value;
 const MAX_MISTAKES: usize = 100;
 
 /// A message and a JSON pointer in fragment form, relative to the document.
-type Mistake = (String, String);
+pub(super) type Mistake = (String, String);
 
 /// The compiled schema.
 #[derive(Clone)]
 pub(super) struct SpecSchema(Arc<Validator>);
 
 impl SpecSchema {
-    pub(super) fn new() -> Self {
-        let schema = serde_json::from_str(SPEC_SCHEMA).expect("the shipped schema is JSON");
+    /// Of claims.
+    pub(super) fn claims() -> Self {
+        Self::new(SPEC_SCHEMA)
+    }
+
+    /// Of notifications.
+    pub(super) fn notifications() -> Self {
+        Self::new(NOTIFICATIONS_SCHEMA)
+    }
+
+    fn new(schema: &str) -> Self {
+        let schema = serde_json::from_str(schema).expect("the shipped schema is JSON");
         let validator = jsonschema::validator_for(&schema).expect("the shipped schema is a schema");
         Self(Arc::new(validator))
     }
@@ -116,6 +126,13 @@ pub(super) async fn document() -> Response {
     ([(header::CONTENT_TYPE, "application/schema+json")], SPEC_SCHEMA).into_response()
 }
 
+/// The JSON Schema of a document of notifications.
+#[utoipa::path(get, path = "/api/v1/notifications.schema.json", tag = "notifications",
+    responses((status = 200, body = Object, content_type = "application/schema+json")))]
+pub(super) async fn notifications() -> Response {
+    ([(header::CONTENT_TYPE, "application/schema+json")], NOTIFICATIONS_SCHEMA).into_response()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -123,7 +140,7 @@ mod tests {
     use super::*;
 
     fn mistakes(document: Value) -> Vec<(String, String)> {
-        SpecSchema::new().mistakes(&document)
+        SpecSchema::claims().mistakes(&document)
     }
 
     #[test]

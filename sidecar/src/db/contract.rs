@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row, Transaction};
 
-use super::error::{DbError, is_passing};
+use super::error::DbError;
 use super::pool::Pool;
 
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '750ms'";
@@ -26,33 +26,53 @@ pub async fn call_contract(
     statement: &str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, DbError> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut pause = FIRST_PAUSE;
+    let mut patience = Patience::new();
     loop {
-        match attempt(pool, statement, parameters).await? {
-            Ok(rows) => return Ok(rows),
-            Err(error) if is_passing(&error) && Instant::now() + pause < deadline => {
-                tokio::time::sleep(pause).await;
-                pause = LAST_PAUSE.min(pause * 2);
-            }
-            Err(error) => return Err(error.into()),
+        match attempt(pool, statement, parameters).await {
+            Err(DbError::Busy) if patience.again().await => {}
+            other => return other,
         }
     }
 }
 
-/// The outer error is a missing connection, the inner one the database's answer.
+/// How often something that takes the contract's lock is tried.
+pub(crate) struct Patience {
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    /// Ten seconds of it.
+    pub(crate) fn new() -> Self {
+        Self { deadline: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
+    }
+
+    /// Waits a little; false if it was waited long enough.
+    pub(crate) async fn again(&mut self) -> bool {
+        if Instant::now() + self.pause >= self.deadline {
+            return false;
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = LAST_PAUSE.min(self.pause * 2);
+        true
+    }
+}
+
+/// Begins a transaction that takes the contract's lock, and gives it up soon if it can't: see [`Patience`].
+pub(crate) async fn begin(client: &mut Client) -> Result<Transaction<'_>, DbError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(LOCK_TIMEOUT).await?;
+    Ok(transaction)
+}
+
 async fn attempt(
     pool: &Pool,
     statement: &str,
     parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Result<Vec<Row>, tokio_postgres::Error>, DbError> {
+) -> Result<Vec<Row>, DbError> {
     let mut client = pool.get().await?;
-    let work = async {
-        let transaction = client.transaction().await?;
-        transaction.batch_execute(LOCK_TIMEOUT).await?;
-        let rows = transaction.query(statement, parameters).await?;
-        transaction.commit().await?;
-        Ok(rows)
-    };
-    Ok(work.await)
+    let transaction = begin(&mut client).await?;
+    let rows = transaction.query(statement, parameters).await?;
+    transaction.commit().await?;
+    Ok(rows)
 }

@@ -43,7 +43,7 @@ const REFUSALS: &[&str] =
     &["22023", "42710", "42P06", "2BP01", "42939", "P0002", "IDB01", "IDB02", "IDB03", "P0001"];
 
 /// Whether waiting a little and asking again can help.
-pub(super) fn is_passing(error: &tokio_postgres::Error) -> bool {
+fn is_passing(error: &tokio_postgres::Error) -> bool {
     error.as_db_error().is_some_and(|e| {
         [
             SqlState::LOCK_NOT_AVAILABLE,

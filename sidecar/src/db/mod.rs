@@ -7,6 +7,7 @@ mod pool;
 pub(crate) mod rules;
 
 pub use contract::call_contract;
+pub(crate) use contract::{Patience, begin};
 pub use error::{DbError, Refusal};
 pub use migrate::{check_extension, check_migrations, migrate};
 pub use pool::{Pool, connect, open};

@@ -26,6 +26,7 @@ mod writer;
 
 pub use error::NotifyError;
 pub use leader::{Notifications, Role};
+pub(crate) use log::id as id_of;
 pub use log::{Log, LogError};
 pub use settings::NotificationSettings;
 pub use subscriptions::{Subscribed, Subscriptions};

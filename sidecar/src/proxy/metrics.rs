@@ -8,6 +8,7 @@ use super::cache::Cache;
 use super::observe::{BOUNDS, Figures};
 use super::registry::Registry;
 use crate::cache::DiskFigures;
+use crate::replication::Status;
 
 /// Appends the figures of all caches: their clients and connections, and calls, errors, bytes and latency by
 /// template. What a label names is an id of the template, whose text is in REST: labels should be short.
@@ -170,14 +171,13 @@ fn write_kept(caches: &[Arc<Cache>], out: &mut String) -> std::fmt::Result {
             }
         }
     }
-    let readers: Vec<_> = following
-        .iter()
-        .filter_map(|(cache, following)| Some((cache.id().to_string(), following.status()?)))
-        .collect();
-    if !readers.is_empty() {
-        crate::replication::render(&readers, out);
-    }
     Ok(())
+}
+
+/// How the readers of caches are, by the caches' ids.
+pub(crate) fn readers(registry: &Registry) -> Vec<(String, Status)> {
+    let status = |cache: &Arc<Cache>| Some((cache.id().to_string(), cache.following()?.status()?));
+    registry.caches().iter().filter_map(status).collect()
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {

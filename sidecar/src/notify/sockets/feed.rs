@@ -48,14 +48,7 @@ impl Chunk {
 
     /// Appends the event that a change is, if it is one.
     fn push(&mut self, renderer: &mut Renderer, change: &Change<'_>) {
-        let start = self.bytes.len();
         if renderer.render(change, &mut self.bytes) {
-            // A value of type json may have some between its parts, and nowhere else.
-            for byte in &mut self.bytes[start..] {
-                if matches!(*byte, b'\n' | b'\r') {
-                    *byte = b' ';
-                }
-            }
             self.events.push(Told { id: change.id, op: change.op, end: self.bytes.len() });
         }
     }

@@ -1,0 +1,200 @@
+//! `/api/v1/stakeholders/:id/channels`: how deliveries go, and what to do about those that don't.
+
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::app::App;
+use super::body::Data;
+use super::error::ApiError;
+use super::extract::{Authenticated, Id, Json};
+use crate::notify::channels::{self, ChannelStatus, ChannelsError, DeadLetter, Replay};
+
+/// A stakeholder's id and the name of one of its channels, from the path.
+pub(super) struct Named(i64, String);
+
+impl FromRequestParts<App> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let path: Result<Path<(String, String)>, _> = Path::from_request_parts(parts, app).await;
+        path.ok()
+            .filter(|Path((id, _))| id.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|Path((id, name))| Some(Self(id.parse().ok()?, name)))
+            .ok_or(ApiError::NotFound)
+    }
+}
+
+/// A new secret, shown this once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NewSecret {
+    /// `whsec_…`
+    secret: String,
+}
+
+/// How a secret is rotated.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Rotation {
+    /// Seconds for which the secrets before are used beside the new one; a day unless told.
+    overlap_secs: Option<u32>,
+}
+
+/// Which dead letters.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Letters {
+    /// Those after the one with this number.
+    #[serde(default)]
+    after: i64,
+    /// At most so many, 100 unless told, 1000 at most.
+    limit: Option<i64>,
+}
+
+/// `{"data": {"ids": [7, 8]}}` or `{"data": {"all": true}}`
+#[derive(Deserialize, ToSchema)]
+pub(super) struct ReplayBody {
+    data: Which,
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// The numbers of dead letters.
+    #[serde(default)]
+    ids: Vec<i64>,
+    /// All of the channel's.
+    #[serde(default)]
+    all: bool,
+}
+
+/// How many are sent again.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Replayed {
+    replayed: u64,
+}
+
+fn bad(error: &QueryRejection) -> ApiError {
+    ApiError::BadRequest(format!("Bad Request: {}", error.body_text()))
+}
+
+async fn all(app: &App, id: i64) -> Result<Vec<ChannelStatus>, ApiError> {
+    let client = app.client().await?;
+    let known = "SELECT FROM integratedb.stakeholder WHERE id = $1";
+    client.query_opt(known, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    Ok(channels::list(&client, id).await?)
+}
+
+async fn one(app: &App, id: i64, name: &str) -> Result<Data<ChannelStatus>, ApiError> {
+    let found = all(app, id).await?.into_iter().find(|channel| channel.name == name);
+    Ok(Data { data: found.ok_or(ApiError::NotFound)? })
+}
+
+/// The channels of a stakeholder with their figures.
+#[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels", tag = "notifications",
+    params(("id" = i64, Path)), security(("token" = [])),
+    responses((status = 200, body = Data<Vec<Object>>), (status = 404)))]
+pub(super) async fn list(
+    State(app): State<App>,
+    _: Authenticated,
+    Id(id): Id,
+) -> Result<Data<Vec<ChannelStatus>>, ApiError> {
+    Ok(Data { data: all(&app, id).await? })
+}
+
+/// One channel.
+#[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels/{name}", tag = "notifications",
+    params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
+    responses((status = 200, body = Data<Object>), (status = 404)))]
+pub(super) async fn show(
+    State(app): State<App>,
+    _: Authenticated,
+    Named(id, name): Named,
+) -> Result<Data<ChannelStatus>, ApiError> {
+    one(&app, id, &name).await
+}
+
+/// Makes a new secret for a WEBHOOK channel. For a while requests are signed with those before as well.
+#[utoipa::path(post, path = "/api/v1/stakeholders/{id}/channels/{name}/rotate-secret", tag = "notifications",
+    params(("id" = i64, Path), ("name" = String, Path), Rotation), security(("token" = [])),
+    responses((status = 200, body = Data<NewSecret>), (status = 400), (status = 404), (status = 422)))]
+pub(super) async fn rotate_secret(
+    State(app): State<App>,
+    _: Authenticated,
+    Named(id, name): Named,
+    rotation: Result<Query<Rotation>, QueryRejection>,
+) -> Result<Data<NewSecret>, ApiError> {
+    let Query(rotation) = rotation.map_err(|error| bad(&error))?;
+    let overlap = Duration::from_secs(rotation.overlap_secs.unwrap_or(24 * 3600).into());
+    let sealer = app.notifications().settings().sealer().map_err(ChannelsError::Key)?;
+    let client = app.client().await?;
+    let secret = channels::rotate_secret(&client, &sealer, id, &name, overlap).await?;
+    Ok(Data { data: NewSecret { secret } })
+}
+
+/// Has a channel go on that was paused, or given up.
+#[utoipa::path(post, path = "/api/v1/stakeholders/{id}/channels/{name}/enable", tag = "notifications",
+    params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
+    responses((status = 200, body = Data<Object>), (status = 404)))]
+pub(super) async fn enable(
+    State(app): State<App>,
+    _: Authenticated,
+    Named(id, name): Named,
+) -> Result<Data<ChannelStatus>, ApiError> {
+    channels::set_enabled(&*app.client().await?, id, &name, true).await?;
+    one(&app, id, &name).await
+}
+
+/// Pauses a channel. It goes on where it was, as far as the log still reaches then.
+#[utoipa::path(post, path = "/api/v1/stakeholders/{id}/channels/{name}/disable", tag = "notifications",
+    params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
+    responses((status = 200, body = Data<Object>), (status = 404)))]
+pub(super) async fn disable(
+    State(app): State<App>,
+    _: Authenticated,
+    Named(id, name): Named,
+) -> Result<Data<ChannelStatus>, ApiError> {
+    channels::set_enabled(&*app.client().await?, id, &name, false).await?;
+    one(&app, id, &name).await
+}
+
+/// Events of a channel that were given up, the oldest first.
+#[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels/{name}/dead-letters", tag = "notifications",
+    params(("id" = i64, Path), ("name" = String, Path), Letters), security(("token" = [])),
+    responses((status = 200, body = Data<Vec<Object>>), (status = 400), (status = 404)))]
+pub(super) async fn dead_letters(
+    State(app): State<App>,
+    _: Authenticated,
+    Named(id, name): Named,
+    letters: Result<Query<Letters>, QueryRejection>,
+) -> Result<Data<Vec<DeadLetter>>, ApiError> {
+    let Query(letters) = letters.map_err(|error| bad(&error))?;
+    let limit = letters.limit.unwrap_or(100).clamp(1, 1000);
+    let client = app.client().await?;
+    Ok(Data { data: channels::dead_letters(&client, id, &name, letters.after, limit).await? })
+}
+
+/// Sends dead letters again.
+#[utoipa::path(post, path = "/api/v1/stakeholders/{id}/channels/{name}/dead-letters/replay", tag = "notifications",
+    request_body = ReplayBody, params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
+    responses((status = 200, body = Data<Replayed>), (status = 404)))]
+pub(super) async fn replay(
+    State(app): State<App>,
+    _: Authenticated,
+    Named(id, name): Named,
+    Json(body): Json<ReplayBody>,
+) -> Result<Data<Replayed>, ApiError> {
+    let which = match body.data {
+        Which { all: true, ids } if ids.is_empty() => Replay::All,
+        Which { all: false, ids } if !ids.is_empty() => Replay::Ids(ids),
+        _ => return Err(ApiError::field("ids", "give the numbers of dead letters, or all: true")),
+    };
+    let replayed = channels::replay(&*app.client().await?, id, &name, &which).await?;
+    Ok(Data { data: Replayed { replayed } })
+}
