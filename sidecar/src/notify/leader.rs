@@ -147,7 +147,15 @@ impl Notifications {
                 self.load(&client).await?;
                 looked = Some(Instant::now());
             }
-            self.log.follow(&client).await?;
+            loop {
+                let ahead = self.log.ahead(&client).await?;
+                if ahead.is_empty() {
+                    break;
+                }
+                // Before anybody sees them: what was subscribed to before they were made is to be told of them.
+                self.load(&client).await?;
+                self.log.follow(ahead);
+            }
             tokio::select! {
                 () = self.look.notified() => looked = None,
                 () = tokio::time::sleep(FOLLOW) => {}

@@ -1,9 +1,12 @@
 //! Who wants to be told of what.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
+use integratedb_cache::{Snapshot, widen};
 use integratedb_events::{Op, Subscription, View};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use super::error::NotifyError;
@@ -36,11 +39,35 @@ struct Row {
     channels: Vec<String>,
 }
 
+/// The longest pause before it is looked again whether a transaction is visible.
+const MOST_PAUSE: Duration = Duration::from_millis(100);
+
 impl Subscriptions {
     /// Asks the extension.
     pub async fn load(client: &Client) -> Result<Self, NotifyError> {
-        let row = client.query_one("SELECT integratedb.subscriptions()", &[]).await?;
-        let rows: Vec<Row> = serde_json::from_value(row.get(0)).map_err(|error| {
+        Self::read(client.query_one("SELECT integratedb.subscriptions()", &[]).await?.get(0))
+    }
+
+    /// The same, once what a transaction did is visible, of whose id these are the lower 32 bits. A commit is in the
+    /// stream before others see it; with a synchronous standby, long before.
+    pub(super) async fn load_after(client: &Client, xid: u32) -> Result<Self, NotifyError> {
+        let sql = "SELECT pg_current_snapshot()::text, integratedb.subscriptions()";
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let row = client.query_one(sql, &[]).await?;
+            let snapshot: Snapshot = row.get::<_, &str>(0).parse().map_err(|error| {
+                NotifyError::Unexpected(format!("pg_current_snapshot() can't be read: {error}"))
+            })?;
+            if snapshot.sees(widen(xid, snapshot.xmax)) {
+                return Self::read(row.get(1));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MOST_PAUSE);
+        }
+    }
+
+    fn read(rows: Value) -> Result<Self, NotifyError> {
+        let rows: Vec<Row> = serde_json::from_value(rows).map_err(|error| {
             NotifyError::Unexpected(format!("integratedb.subscriptions() can't be read: {error}"))
         })?;
         Ok(Self::of(rows))

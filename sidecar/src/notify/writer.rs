@@ -178,7 +178,8 @@ impl<'a> Writer<'a> {
             self.tables.forget();
         }
         if told.schema.is_some() || told.subscriptions {
-            self.wanted = Arc::new(Subscriptions::load(self.client).await?);
+            let Some(begin) = self.transaction else { return Ok(()) };
+            self.wanted = Arc::new(Subscriptions::load_after(self.client, begin.xid).await?);
             self.subscriptions.send_if_modified(|present| {
                 let is_other = *present != self.wanted;
                 present.clone_from(&self.wanted);

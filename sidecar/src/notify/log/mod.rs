@@ -6,13 +6,14 @@ mod state;
 mod store;
 mod tail;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use integratedb_events::{EventId, Segment, SegmentError};
 use tokio::sync::watch;
 
 pub(super) use state::State;
+pub(crate) use state::id;
 
 use self::recent::Recent;
 use self::tail::Tail;
@@ -44,6 +45,17 @@ impl LogError {
     }
 }
 
+/// What a sidecar that leads has done to the log.
+#[derive(Debug, Default)]
+pub(crate) struct LogFigures {
+    pub(crate) changes: AtomicU64,
+    pub(crate) segments: AtomicU64,
+    /// Times that changes may have been missed.
+    pub(crate) gaps: AtomicU64,
+    /// Changes that are not kept any more.
+    pub(crate) pruned: AtomicU64,
+}
+
 /// The log, shared by all who read it.
 pub struct Log {
     pool: Pool,
@@ -51,6 +63,7 @@ pub struct Log {
     /// What was read from the database of late.
     recent: Mutex<Recent>,
     head: watch::Sender<EventId>,
+    figures: LogFigures,
     /// Bytes of all that was ever stored.
     total: AtomicI64,
 }
@@ -63,6 +76,7 @@ impl Log {
             tail: Mutex::new(Tail::new(memory)),
             recent: Mutex::new(Recent::new(memory / 4)),
             head: watch::Sender::default(),
+            figures: LogFigures::default(),
             total: AtomicI64::new(0),
         }
     }
@@ -73,6 +87,10 @@ impl Log {
 
     fn tail(&self) -> MutexGuard<'_, Tail> {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn figures(&self) -> &LogFigures {
+        &self.figures
     }
 
     /// The last change that is stored: where one begins who wants to be told of what comes.

@@ -1,5 +1,7 @@
 //! Keeps the log within its bounds.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use integratedb_events::EventId;
 use tokio_postgres::Client;
 
@@ -22,11 +24,12 @@ WITH last AS (
 gone AS (
     DELETE FROM integratedb.event_log l USING last
     WHERE (l.epoch, l.last_lsn, l.last_index) <= (last.epoch, last.last_lsn, last.last_index)
+    RETURNING l.changes
 )
 UPDATE integratedb.event_log_state s
 SET pruned_epoch = last.epoch, pruned_lsn = last.last_lsn, pruned_index = last.last_index
 FROM last
-RETURNING last.epoch, last.last_lsn, last.last_index";
+RETURNING last.epoch, last.last_lsn, last.last_index, (SELECT sum(changes) FROM gone)";
 
 impl Log {
     /// Prunes; gives the last change that is gone, if any went.
@@ -38,6 +41,9 @@ impl Log {
         let most = i64::try_from(settings.max_log_bytes).unwrap_or(i64::MAX);
         // A day more or less of a century does not matter.
         let row = client.query_opt(PRUNE, &[&(settings.retention_secs as f64), &most]).await?;
-        Ok(row.map(|row| id(row.get(0), row.get(1), row.get(2))))
+        let Some(row) = row else { return Ok(None) };
+        let gone = u64::try_from(row.get::<_, Option<i64>>(3).unwrap_or_default());
+        self.figures().pruned.fetch_add(gone.unwrap_or_default(), Relaxed);
+        Ok(Some(id(row.get(0), row.get(1), row.get(2))))
     }
 }

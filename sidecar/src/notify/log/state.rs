@@ -42,7 +42,7 @@ pub(super) fn number(epoch: u32) -> i32 {
 }
 
 /// An id from its three columns.
-pub(super) fn id(epoch: i32, lsn: PgLsn, index: i64) -> EventId {
+pub(crate) fn id(epoch: i32, lsn: PgLsn, index: i64) -> EventId {
     EventId {
         epoch: u32::try_from(epoch).unwrap_or_default(),
         lsn: Lsn(lsn.into()),

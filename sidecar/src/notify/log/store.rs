@@ -49,6 +49,8 @@ impl Log {
         segment: Segment,
     ) -> Result<(), LogError> {
         self.insert(client, &segment).await?;
+        self.figures.changes.fetch_add(segment.len() as u64, Ordering::Relaxed);
+        self.figures.segments.fetch_add(1, Ordering::Relaxed);
         self.append(Arc::new(segment));
         Ok(())
     }
@@ -77,19 +79,22 @@ impl Log {
         client.batch_execute(if stored.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
         stored?;
         *state = next;
+        self.figures.gaps.fetch_add(1, Ordering::Relaxed);
         self.append(Arc::new(segment));
         Ok(())
     }
 
-    /// Takes what another process has stored since.
-    pub(in crate::notify) async fn follow(&self, client: &Client) -> Result<(), LogError> {
-        loop {
-            let next = next(client, self.head()).await?;
-            if next.is_empty() {
-                return Ok(());
-            }
-            next.into_iter().for_each(|segment| self.append(segment));
-        }
+    /// What another process has stored since: some of it, if it is much.
+    pub(in crate::notify) async fn ahead(
+        &self,
+        client: &Client,
+    ) -> Result<Vec<Arc<Segment>>, LogError> {
+        next(client, self.head()).await
+    }
+
+    /// Takes what was [ahead](Log::ahead).
+    pub(in crate::notify) fn follow(&self, ahead: Vec<Arc<Segment>>) {
+        ahead.into_iter().for_each(|segment| self.append(segment));
     }
 
     async fn insert(&self, client: &Client, segment: &Segment) -> Result<(), LogError> {
