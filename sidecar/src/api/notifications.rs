@@ -90,8 +90,13 @@ impl From<ChannelsError> for ApiError {
             ChannelsError::Database(error) => error.into(),
             ChannelsError::NoChannel(_) => Self::NotFound,
             ChannelsError::NoKey(_) => Self::Unprocessable(json!({"detail": error.to_string()})),
-            ChannelsError::Sealed(_) => Self::Conflict(error.to_string()),
-            ChannelsError::Key(_) | ChannelsError::Stored(..) => Self::Internal(error.to_string()),
+            ChannelsError::Sealed(_) | ChannelsError::Overtaken => {
+                Self::Conflict(error.to_string())
+            }
+            ChannelsError::Key(_)
+            | ChannelsError::Stored(..)
+            | ChannelsError::Log(_)
+            | ChannelsError::Unusable(_) => Self::Internal(error.to_string()),
         }
     }
 }
