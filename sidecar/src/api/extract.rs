@@ -77,13 +77,27 @@ impl FromRequestParts<App> for Id {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let path: Result<Path<String>, _> = Path::from_request_parts(parts, app).await;
-        // Digits only: "+1" would name the same thing twice.
-        path.ok()
-            .filter(|Path(id)| id.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|Path(id)| id.parse().ok())
-            .map(Self)
-            .ok_or(ApiError::NotFound)
+        path.ok().and_then(|Path(id)| number(&id)).map(Self).ok_or(ApiError::NotFound)
     }
+}
+
+/// The `:id` of a path, and that of something that belongs to it.
+pub(super) struct Ids(pub(super) i64, pub(super) i64);
+
+impl FromRequestParts<App> for Ids {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let path: Result<Path<(String, String)>, _> = Path::from_request_parts(parts, app).await;
+        let numbers =
+            |Path((of, id)): Path<(String, String)>| Some(Self(number(&of)?, number(&id)?));
+        path.ok().and_then(numbers).ok_or(ApiError::NotFound)
+    }
+}
+
+/// Digits only: "+1" would name the same thing twice.
+fn number(id: &str) -> Option<i64> {
+    id.parse().ok().filter(|_| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The user behind the request's token. Whoever takes this refuses everybody else.

@@ -1,6 +1,7 @@
 //! The REST API under `/api/v1`, health and metrics.
 
 mod app;
+mod backfills;
 mod body;
 mod caches;
 mod caching;

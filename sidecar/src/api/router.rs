@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 use super::app::App;
 use super::error::ApiError;
 use super::{
-    caches, caching, channels, claims, events, health, notifications, notify_status, openapi,
-    schema, sessions, stakeholders, users,
+    backfills, caches, caching, channels, claims, events, health, notifications, notify_status,
+    openapi, schema, sessions, stakeholders, users,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -53,6 +53,11 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(channels::replay))
         .routes(routes!(events::events))
         .routes(routes!(events::ticket))
+        .routes(routes!(backfills::list, backfills::create))
+        .routes(routes!(backfills::show))
+        .routes(routes!(backfills::pause))
+        .routes(routes!(backfills::resume))
+        .routes(routes!(backfills::cancel))
         .routes(routes!(caches::list))
         .routes(routes!(caches::show))
         .routes(routes!(caches::queries))

@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (2, include_str!("../../migrations/0002_cache_rules.sql")),
     (3, include_str!("../../migrations/0003_event_log.sql")),
     (4, include_str!("../../migrations/0004_channels.sql")),
+    (5, include_str!("../../migrations/0005_backfills.sql")),
 ];
 
 /// The advisory lock that lets only one sidecar migrate at a time: "idbs" as a number.

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::backfill;
 use super::error::NotifyError;
 use super::ingest::{Inbox, Ingest};
 use super::log::{Log, State};
@@ -213,8 +214,17 @@ impl Notifications {
         let reader =
             Reader::start(settings, vec![Box::new(Ingest::new(Arc::clone(&inbox)))], cancel)?;
         let mut status = reader.watch();
+        let backfills = backfill::load(client).await?;
         self.role.send_replace(Role::Leads);
-        let writer = Writer::new(client, &self.log, inbox, &self.subscriptions, state, slot);
+        let writer = Writer::new(
+            client,
+            &self.log,
+            inbox,
+            &self.subscriptions,
+            state,
+            slot,
+            Arc::clone(&backfills),
+        );
         let lost = tokio::select! {
             ended = writer.run() => {
                 ended?;
@@ -223,6 +233,7 @@ impl Notifications {
             never = self.watch(reader.watch()) => match never {},
             never = self.prune() => match never {},
             gone = hold(client) => return Err(gone),
+            never = backfill::run(self.backfill_settings(), &self.pool, backfills) => match never {},
             lost = status.wait_for(|status| status.slot_lost.is_some()) => {
                 lost.ok().and_then(|status| status.slot_lost.clone())
             }
@@ -233,6 +244,13 @@ impl Notifications {
             self.drop_slots(client, state).await?;
         }
         Ok(())
+    }
+
+    fn backfill_settings(&self) -> backfill::Settings {
+        backfill::Settings {
+            database: self.database.clone(),
+            rows_per_sec: self.settings.backfill_rows_per_sec,
+        }
     }
 
     async fn watch(&self, mut status: watch::Receiver<Status>) -> Infallible {

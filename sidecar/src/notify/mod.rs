@@ -12,6 +12,7 @@
 //! - N2. A change has one [`EventId`](integratedb_events::EventId), however often it is decoded, and is stored once.
 //! - N3. Whoever reads the log after an id gets every change after it, in order, or is told that some are not there any more.
 
+pub mod backfill;
 pub mod channels;
 mod error;
 pub(crate) mod figures;

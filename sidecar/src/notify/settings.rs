@@ -30,6 +30,8 @@ pub struct NotificationSettings {
     pub max_sockets: usize,
     /// Seconds between heartbeats of a socket. A WebSocket that does not answer for three of them is closed.
     pub heartbeat_secs: u64,
+    /// Rows a second that a backfill reads at most; 0 for as many as it can.
+    pub backfill_rows_per_sec: u64,
     /// A file with the key by which secrets of channels are encrypted in the database: 64 hexadecimal digits.
     pub key_file: Option<PathBuf>,
     /// Private networks that webhooks may reach all the same, such as `127.0.0.0/8`. Without TLS too.
@@ -59,6 +61,7 @@ impl Default for NotificationSettings {
             memory_bytes: 64 << 20,
             max_sockets: 1000,
             heartbeat_secs: 15,
+            backfill_rows_per_sec: 0,
             key_file: None,
             allow_networks: Vec::new(),
             allow_http: false,

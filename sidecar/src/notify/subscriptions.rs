@@ -1,6 +1,6 @@
 //! Who wants to be told of what.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use integratedb_cache::{Snapshot, widen};
@@ -95,6 +95,22 @@ impl Subscriptions {
     /// Whether somebody subscribes to changes of this table.
     pub(super) fn concerns(&self, relation: u32) -> bool {
         self.relations.contains(&relation)
+    }
+
+    /// The tables under which the log tells changes of what a stakeholder's spec calls by this name: several where it is
+    /// partitioned; none if it does not subscribe to it.
+    pub fn relations(&self, stakeholder: i64, schema: &str, table: &str) -> BTreeSet<u32> {
+        let items = self.stakeholders.get(&stakeholder).into_iter().flat_map(|of| &of.items);
+        items
+            .filter(|(item, _)| item.schema == schema && item.table == table)
+            .map(|(item, _)| item.relation)
+            .collect()
+    }
+
+    /// What a stakeholder subscribes to, by schema and table.
+    pub fn tables(&self, stakeholder: i64) -> BTreeSet<(&str, &str)> {
+        let items = self.stakeholders.get(&stakeholder).into_iter().flat_map(|of| &of.items);
+        items.map(|(item, _)| (item.schema.as_str(), item.table.as_str())).collect()
     }
 
     /// Those of a stakeholder.

@@ -30,6 +30,12 @@ impl Tables {
         self.known.get(&relation.oid).filter(|known| Arc::ptr_eq(&known.told, relation))
     }
 
+    /// The table as it is known, if that is how it is told now: so that what is told twice is learned once.
+    pub(super) fn alike(&self, relation: &Arc<Relation>) -> Arc<Relation> {
+        let known = self.known.get(&relation.oid).map(|known| &known.told);
+        Arc::clone(known.filter(|told| ***told == **relation).unwrap_or(relation))
+    }
+
     /// Gets to know a table: its types, and what tells its rows from one another where the stream does not say.
     pub(super) async fn learn(
         &mut self,

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 use tokio_postgres::Client;
 
+use super::backfill::{self, Backfills, Mark};
 use super::error::NotifyError;
 use super::ingest::{Batch, Inbox, Item, RawChange};
 use super::log::{Log, State};
@@ -15,7 +16,7 @@ use super::values::Tables;
 use crate::replication::{Begin, Connected, Lsn, Relation};
 
 /// Bytes of changes, or changes, beyond which a segment is stored before more is looked at.
-const SEGMENT_BYTES: usize = 512 << 10;
+pub(super) const SEGMENT_BYTES: usize = 512 << 10;
 const SEGMENT_CHANGES: usize = 4096;
 
 /// What a logical message of the extension says, as far as it matters here.
@@ -26,6 +27,8 @@ struct Told {
     subscriptions: bool,
     /// What changed the schema.
     schema: Option<String>,
+    /// The rows of a backfill's chunk are read.
+    backfill: Option<Mark>,
 }
 
 /// Takes from the inbox what a reader delivers.
@@ -37,6 +40,7 @@ pub(super) struct Writer<'a> {
     pub(super) state: &'a mut State,
     /// The slot that the reader follows.
     pub(super) slot: String,
+    backfills: Arc<Backfills>,
     builder: SegmentBuilder,
     /// The last change that is stored: what comes again is passed over.
     stored: EventId,
@@ -58,6 +62,7 @@ impl<'a> Writer<'a> {
         subscriptions: &'a watch::Sender<Arc<Subscriptions>>,
         state: &'a mut State,
         slot: String,
+        backfills: Arc<Backfills>,
     ) -> Self {
         Self {
             client,
@@ -65,6 +70,7 @@ impl<'a> Writer<'a> {
             inbox,
             subscriptions,
             slot,
+            backfills,
             builder: SegmentBuilder::new(state.epoch),
             stored: log.head(),
             state,
@@ -104,11 +110,13 @@ impl<'a> Writer<'a> {
             Item::Lost(why) => self.lost = Some(why.clone()),
             Item::Begin(begin) => self.transaction = Some(*begin),
             Item::Change(change) => {
+                self.backfills.change(batch, change);
                 if let Some(head) = self.head(change.op, change.index, &change.relation) {
                     self.change(batch, change, head).await?;
                 }
             }
             Item::Truncate(relations, first) => {
+                self.backfills.truncate(relations);
                 for (index, relation) in (*first..).zip(relations) {
                     if let Some(head) = self.head(Op::Truncate, index, relation) {
                         let known = self.known(relation).await?;
@@ -119,6 +127,7 @@ impl<'a> Writer<'a> {
             Item::Message(content) => self.message(content).await?,
             Item::Commit(commit) => {
                 self.transaction = None;
+                self.backfills.commit(commit.xid);
                 self.done = commit.end_lsn;
             }
             Item::Position(position) => self.done = *position,
@@ -176,6 +185,10 @@ impl<'a> Writer<'a> {
         let told: Told = serde_json::from_slice(content).unwrap_or_default();
         if told.schema.is_some() {
             self.tables.forget();
+            self.backfills.schema();
+        }
+        if let Some(mark) = told.backfill {
+            self.mark(mark).await?;
         }
         if told.schema.is_some() || told.subscriptions {
             let Some(begin) = self.transaction else { return Ok(()) };
@@ -186,6 +199,18 @@ impl<'a> Writer<'a> {
                 is_other
             });
         }
+        Ok(())
+    }
+
+    /// The chunk of a backfill is stored where its high mark is: before anything that comes after.
+    async fn mark(&mut self, mark: Mark) -> Result<(), NotifyError> {
+        let (Some(begin), Some(due)) = (self.transaction, self.backfills.mark(mark)) else {
+            return Ok(());
+        };
+        self.flush().await?;
+        let (client, tables) = (self.client, &mut self.tables);
+        let last = due.store(client, self.log, tables, self.state.epoch, &begin).await?;
+        self.stored = last.unwrap_or(self.stored);
         Ok(())
     }
 
@@ -211,6 +236,7 @@ impl<'a> Writer<'a> {
         self.state.system_id = Some(server);
         self.state.slot = Some(self.slot.clone());
         self.state.save(self.client).await?;
+        self.backfills.connected(self.state.epoch);
         self.done = connected.start;
         Ok(())
     }
@@ -221,7 +247,13 @@ impl<'a> Writer<'a> {
         }
         let segment = self.builder.finish();
         self.stored = segment.last().unwrap_or(self.stored);
-        self.log.store(self.client, segment).await?;
+        let left = self.backfills.take_left();
+        if left.is_empty() {
+            self.log.store(self.client, segment).await?;
+        } else {
+            let also = backfill::add_left(self.client, &left);
+            self.log.store_with(self.client, vec![segment], also).await?;
+        }
         Ok(())
     }
 }

@@ -205,13 +205,13 @@ pub(super) fn may_call(function: &str) -> String {
 }
 
 /// A name or text in single quotes.
-pub(super) fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     // A backslash counts only in a string that says so, and then in every server.
     format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 /// A name in double quotes.
-pub(super) fn identifier(name: &str) -> String {
+pub(crate) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

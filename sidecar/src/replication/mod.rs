@@ -32,6 +32,7 @@ mod stream;
 pub use error::{ReplicationError, SqlError};
 pub use integratedb_wire::Lsn;
 pub use integratedb_wire::pgoutput::{Change, LogicalMessage, Old, Row, Truncate, Value};
+pub(crate) use link::{identifier, literal};
 pub use progress::Progress;
 pub use reader::Reader;
 pub use relation::{Column, Relation, ReplicaIdentity};

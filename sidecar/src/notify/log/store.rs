@@ -55,6 +55,34 @@ impl Log {
         Ok(())
     }
 
+    /// Stores segments that follow on the last one, and what `also` writes by the same client, in one transaction; or
+    /// neither, if `also` gives false.
+    pub(in crate::notify) async fn store_with(
+        &self,
+        client: &Client,
+        segments: Vec<Segment>,
+        also: impl Future<Output = Result<bool, LogError>>,
+    ) -> Result<bool, LogError> {
+        client.batch_execute("BEGIN").await?;
+        let stored = async {
+            if !also.await? {
+                return Ok(false);
+            }
+            for segment in &segments {
+                self.insert(client, segment).await?;
+            }
+            Ok(true)
+        };
+        let stored: Result<bool, LogError> = stored.await;
+        let end = if matches!(stored, Ok(true)) { "COMMIT" } else { "ROLLBACK" };
+        client.batch_execute(end).await?;
+        if stored? {
+            segments.into_iter().for_each(|segment| self.append(Arc::new(segment)));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Begins another epoch with a gap.
     pub(in crate::notify) async fn store_gap(
         &self,
