@@ -156,10 +156,14 @@ pub(super) async fn wanted(client: &Client) -> Result<Vec<i64>, DbError> {
     Ok(client.query(sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }
 
-/// Which of these are over.
+/// Which of these are over. Whatever was to be read for them is forgotten.
 pub(super) async fn over(client: &Client, ids: &[i64]) -> Result<Vec<i64>, DbError> {
-    let sql = "SELECT id FROM integratedb.backfill
-               WHERE id = ANY ($1) AND state IN ('done', 'failed', 'cancelled')";
+    let sql = "WITH over AS (
+            SELECT id FROM integratedb.backfill WHERE id = ANY ($1) AND state IN ('done', 'failed', 'cancelled')
+        ), gone AS (
+            DELETE FROM integratedb.backfill_left WHERE backfill_id IN (SELECT id FROM over)
+        )
+        SELECT id FROM over";
     Ok(client.query(sql, &[&ids]).await?.iter().map(|row| row.get(0)).collect())
 }
 
@@ -224,7 +228,8 @@ pub(super) async fn enter(
 
 /// A table is read to its end.
 pub(super) async fn leave(client: &Client, id: i64, relation: u32) -> Result<(), DbError> {
-    let sql = "UPDATE integratedb.backfill
+    let sql = "WITH gone AS (DELETE FROM integratedb.backfill_left WHERE backfill_id = $1)
+               UPDATE integratedb.backfill
                SET relations_done = relations_done || $2::bigint, relation = NULL, key_columns = NULL, last_key = NULL,
                    at_end = false, updated_at = now()
                WHERE id = $1 AND state = 'running'";
@@ -271,7 +276,9 @@ pub(super) async fn left(
 /// Notes rows that have to be read again, in the transaction that is open.
 pub(in crate::notify) async fn add_left(client: &Client, left: &[Left]) -> Result<bool, LogError> {
     let sql = "INSERT INTO integratedb.backfill_left (backfill_id, relation, key)
-               SELECT $1, $2, $3 WHERE EXISTS (SELECT FROM integratedb.backfill WHERE id = $1)";
+               SELECT $1, $2, $3 WHERE EXISTS (
+                   SELECT FROM integratedb.backfill
+                   WHERE id = $1 AND relation = $2 AND state IN ('pending', 'running', 'paused'))";
     for (id, relation, key) in left {
         client.execute(sql, &[id, &i64::from(*relation), &key.texts()]).await?;
     }
