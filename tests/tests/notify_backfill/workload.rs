@@ -25,7 +25,7 @@ const ROWS: i32 = 20_000;
 /// Fills the table.
 pub(crate) async fn fill(client: &Client) -> Result<()> {
     let sql = format!(
-        "INSERT INTO items SELECT n, 'first', repeat(md5(n::text), CASE n % 5 WHEN 0 THEN 80 ELSE 1 END), 'b' || n % 7
+        "INSERT INTO items SELECT n, 'first', repeat(md5(n::text), CASE n % 3 WHEN 0 THEN 1 ELSE 80 END), 'b' || n % 7
          FROM generate_series(1, {ROWS}) n"
     );
     client.batch_execute(&sql).await?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use integratedb_cache::Snapshot;
+use integratedb_events::Op;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -226,16 +227,21 @@ impl Backfills {
         if !self.is_active.load(Ordering::SeqCst) {
             return;
         }
-        self.touch(change.relation.oid, |one| {
+        let is_moved = change.op == Op::Update && change.old.is_some();
+        self.touch(change.relation.oid, is_moved, |one| {
             let places = one.places(&change.relation)?;
             touch(batch, change, places)
         });
     }
 
-    /// Rows changed as `how` tells for the key of each backfill; `None` if it can't tell.
-    fn touch(&self, relation: u32, how: impl Fn(&mut UnderWay) -> Option<Touch>) {
+    /// A row changed as `how` tells for the key of each backfill; `None` if it can't tell. It may have another key than
+    /// before if it `is_moved`.
+    fn touch(&self, relation: u32, is_moved: bool, how: impl Fn(&mut UnderWay) -> Option<Touch>) {
         let Inner { under_way, left, .. } = &mut *self.lock();
         for (id, one) in under_way.iter_mut().filter(|(_, one)| one.relation == relation) {
+            if !is_moved && one.window().is_none() {
+                continue;
+            }
             let Some(touch) = how(one) else {
                 one.window().map(Window::lose);
                 continue;

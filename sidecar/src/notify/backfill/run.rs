@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// The waits for what has committed to be visible.
-const VISIBLE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
+const VISIBLE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 
 /// How long a window stays open at most while what was processed before it is not visible.
 const WINDOW: Duration = Duration::from_secs(2);

@@ -302,10 +302,12 @@ impl World {
                 for op in self.transactions[at].ops.clone() {
                     match op {
                         Op::Truncate { .. } => self.backfills.truncate(&[relation()]),
-                        Op::Row { old, new, is_partial, .. } => self.backfills.touch(TABLE, |_| {
-                            let new = new.map(|(at, _)| key(at));
-                            Some(Touch { old: old.map(key), new, is_partial })
-                        }),
+                        Op::Row { old, new, is_partial, .. } => {
+                            self.backfills.touch(TABLE, old.is_some(), |_| {
+                                let new = new.map(|(at, _)| key(at));
+                                Some(Touch { old: old.map(key), new, is_partial })
+                            })
+                        }
                     }
                     self.log.push(Event::Change(op));
                 }
