@@ -22,7 +22,7 @@ test: drivers ext ## everything that proves it works
 setup: ## install what is missing, make a private Postgres
 	@scripts/setup.sh
 
-drivers: ## install the database clients that the tests run
+drivers: ## install the programs that the tests run: database clients, Redis, verifiers of webhooks
 	@scripts/setup.sh drivers
 
 ext: setup ## build the extension and install it into the private Postgres

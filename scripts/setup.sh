@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh              what building, demo and tests need
 #   scripts/setup.sh lint         also what the lints need
-#   scripts/setup.sh drivers      also the database clients that the driver tests run
+#   scripts/setup.sh drivers      also the programs that the tests run: database clients, Redis, what verifies webhooks
 #   scripts/setup.sh fuzz         also what fuzzing needs
 #   scripts/setup.sh bench-proxy  also what the proxy is measured beside
 #   scripts/setup.sh bench-cache  also what the cache is measured beside
@@ -118,7 +118,7 @@ make_tools() {
     fi
 }
 
-# --- the clients of the driver tests ---
+# --- the clients of the driver tests, and what verifies webhooks ---
 
 DRIVERS=$ROOT/.tools/drivers
 
@@ -151,7 +151,7 @@ make_drivers() {
     printf '%s\n' "$stamp" >"$DRIVERS/stamp"
 }
 
-# --- what the benchmarks measure beside ---
+# --- services that tests run themselves, and those that the benchmarks measure beside ---
 
 # Debian starts a service when it installs it, and again with the machine. What we bring is not to stay running;
 # one that was there before is somebody's own and left alone.
@@ -202,7 +202,10 @@ make_run_dir
 make_prefix
 make_tools "${1:-}"
 case ${1:-} in
-    drivers) make_drivers ;;
+    drivers)
+        make_drivers
+        bring_service redis-server redis-server
+        ;;
     bench-proxy) bring_service pgbouncer pgbouncer ;;
     bench-cache) bring_cache_peers ;;
 esac

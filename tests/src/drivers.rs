@@ -4,7 +4,7 @@
 //! server, so whatever stands between is right when the transcript is the same as without it.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -99,6 +99,39 @@ impl Driver {
             tail(&transcript)
         );
         Ok(transcript)
+    }
+}
+
+/// A public library that verifies webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verifier {
+    /// standardwebhooks of PyPI
+    Python,
+    /// standardwebhooks of npm
+    Node,
+}
+
+impl Verifier {
+    /// What it says of a delivery: `verified` and how many events it has, or `refused:` and why.
+    pub async fn verify(
+        self,
+        secret: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<String> {
+        let mut command = match self {
+            Self::Python => python("verify_webhook.py")?,
+            Self::Node => node("verify_webhook.js")?,
+        };
+        let headers: serde_json::Map<_, _> =
+            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        let given = serde_json::json!({"secret": secret, "headers": headers, "body": body});
+        let mut input = tempfile::tempfile()?;
+        input.write_all(given.to_string().as_bytes())?;
+        input.rewind()?;
+        let ended = run_with(&mut command, input.into()).await?;
+        ensure!(ended.status.success(), "{self:?}: {}", ended.complaint());
+        Ok(ended.stdout.trim().to_owned())
     }
 }
 
@@ -269,13 +302,17 @@ impl Drop for Running {
 
 /// Lets a program come to its end. Its output goes to files, so it never waits for us to read.
 async fn run(mut command: Command) -> Result<Ended> {
+    run_with(&mut command, Stdio::null()).await
+}
+
+async fn run_with(command: &mut Command, stdin: Stdio) -> Result<Ended> {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
             command.env_remove(name);
         }
     }
     let (stdout, stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    command.env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command.env("LC_ALL", "C.UTF-8").stdin(stdin);
     command.stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
     // SAFETY: between fork and exec only prctl is called, which is a plain system call.
     unsafe {

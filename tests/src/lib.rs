@@ -4,6 +4,7 @@
 
 mod cached;
 mod cluster;
+mod delivered;
 mod drivers;
 mod follower;
 mod http;
@@ -12,12 +13,15 @@ mod network;
 mod notified;
 mod process;
 mod raw;
+mod receiver;
+mod redis;
 mod sidecar;
 mod wait;
 
 pub use cached::{CACHES, Cached};
 pub use cluster::{Cluster, Database, connect};
-pub use drivers::{Driver, Features, difference};
+pub use delivered::{Delivered, loopback};
+pub use drivers::{Driver, Features, Verifier, difference};
 pub use follower::{Follower, Heard, Switches, Transaction};
 pub use http::http;
 pub use logged::{Cells, Logged, logged, replayed, subscribe_to_all};
@@ -25,5 +29,7 @@ pub use network::Network;
 pub use notified::{Notified, Said, Socket, SseClient, SseEvent, followed, subscribe};
 pub use process::Process;
 pub use raw::{RawClient, RawMessage};
+pub use receiver::{Answer, Post, Receiver, number};
+pub use redis::RedisServer;
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
 pub use wait::until;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{binary, until};
+use crate::{binary, http, until};
 
 /// A running `integratedb serve`. It dies with this, or with the thread that started it.
 pub struct Process {
@@ -47,7 +47,7 @@ impl Process {
             });
         }
         let child = command.spawn()?;
-        let http = crate::http()?;
+        let http = http()?;
         let mut process = Self { child, api, proxy, http };
         until("the process answers", async || {
             let answer = process.http.get(format!("http://{api}/health/live")).send().await;
