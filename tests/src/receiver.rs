@@ -1,5 +1,6 @@
 //! An endpoint for webhooks: takes what comes, and answers as a test wants it to.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -75,6 +76,8 @@ type Decide = dyn Fn(&Post) -> Answer + Send + Sync;
 #[derive(Clone)]
 struct Shared {
     posts: Arc<Mutex<Vec<Post>>>,
+    /// The ids of events that were taken.
+    ids: Arc<Mutex<HashSet<String>>>,
     decide: Arc<Mutex<Arc<Decide>>>,
 }
 
@@ -96,7 +99,11 @@ impl Receiver {
         decide: impl Fn(&Post) -> Answer + Send + Sync + 'static,
     ) -> Result<Self> {
         let decide: Arc<Decide> = Arc::new(decide);
-        let shared = Shared { posts: Arc::default(), decide: Arc::new(Mutex::new(decide)) };
+        let shared = Shared {
+            posts: Arc::default(),
+            ids: Arc::default(),
+            decide: Arc::new(Mutex::new(decide)),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         Ok(Self { address, server: serve(listener, shared.clone()), shared })
@@ -144,6 +151,11 @@ impl Receiver {
         lock(&self.shared.posts).clone()
     }
 
+    /// How many different events were taken.
+    pub fn count(&self) -> usize {
+        lock(&self.shared.ids).len()
+    }
+
     /// The events that were taken, in their order.
     pub fn taken(&self) -> Vec<Value> {
         let posts = self.posts().into_iter();
@@ -187,6 +199,10 @@ async fn receive(
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     if let Some(post) = lock(&shared.posts).get_mut(at) {
         post.status = Some(status);
+        if status.is_success() {
+            let ids = post.events.iter().filter_map(|event| Some(event["id"].as_str()?.to_owned()));
+            lock(&shared.ids).extend(ids);
+        }
     }
     let headers: HeaderMap = answer
         .headers

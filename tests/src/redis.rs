@@ -79,7 +79,15 @@ impl RedisServer {
 
     /// A connection.
     pub async fn connect(&self) -> Result<MultiplexedConnection> {
-        Ok(redis::Client::open(self.url())?.get_multiplexed_async_connection().await?)
+        // A test has deadlines of its own.
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let client = redis::Client::open(self.url())?;
+        Ok(client.get_multiplexed_async_connection_with_config(&config).await?)
+    }
+
+    /// How many entries a stream has.
+    pub async fn length(&self, key: &str) -> Result<usize> {
+        Ok(redis::cmd("XLEN").arg(key).query_async(&mut self.connect().await?).await?)
     }
 
     /// The entries of a stream: their ids with the events in them.
