@@ -1,28 +1,15 @@
 """What the sidecar says of its caches over REST."""
 
-import json
-import pathlib
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 
-USER = {"user": {"username": "bench", "password": "only for this benchmark"}}
-
-# No proxy could help with an address of this machine.
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+from sidecar import Sidecar
 
 
-class Api:
+class Api(Sidecar):
     def __init__(self, options):
-        self.base = options.api
-        # The database remembers the user from one phase to the next, and whoever comes second has to show a token.
-        kept = pathlib.Path(options.dir, "token")
-        self.token = kept.read_text(encoding="ascii") if kept.exists() else None
-        if self.token is None:
-            self.token = self.call("/api/v1/users", USER)["data"]["token"]
-            kept.write_text(self.token, encoding="ascii")
+        super().__init__(options.api, options.dir)
 
     def caching(self, cache):
         """What it holds: `entries`, `bytes`, of which `answer_bytes` are answers, whether it is `serving`, and counts."""
@@ -47,14 +34,3 @@ class Api:
     def queries(self, cache, text):
         words = urllib.parse.urlencode({"text": text, "limit": 1000})
         return self.call(f"/api/v1/caches/{cache}/queries?{words}")["data"]
-
-    def call(self, path, body=None):
-        request = urllib.request.Request(self.base + path, None if body is None else json.dumps(body).encode())
-        request.add_header("Content-Type", "application/json")
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
-        try:
-            with OPENER.open(request, timeout=20) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            sys.exit(f"the sidecar answers {error.code} to {path}: {error.read().decode(errors='replace')[:500]}")

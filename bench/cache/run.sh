@@ -14,6 +14,7 @@ export PATH=$PATH:/usr/sbin
 . "$ROOT/.run/env"
 . "$ROOT/scripts/cluster.sh"
 . "$ROOT/bench/shared/targets.sh"
+. "$ROOT/bench/shared/redis.sh"
 unset ${!INTEGRATEDB_@}
 
 if [ -n "${QUICK:-}" ]; then
@@ -51,7 +52,6 @@ SOCKETS=$(mktemp -d /tmp/bench.XXXXXX)
 if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$SOCKETS"; fi
 STARTED=
 PROXY=
-stop_one() { { kill "$1" && wait "$1"; } 2>/dev/null || true; }
 stop_proxy() { [ -z "$PROXY" ] || stop_one "$PROXY"; PROXY=; }
 # Its own: what the shell has is that of the one that changed the account. A zero byte follows it.
 pgpool_pid() { tr -d '\0' <"$DIR/pgpool.pid"; }
@@ -162,34 +162,6 @@ CONF
         stop_pgpool
     done
     die "Pgpool-II does not start: $(tail -n 5 "$DIR/pgpool.log")"
-}
-
-start_redis() {
-    local try pid end
-    for try in 1 2 3 4 5; do
-        REDIS_PORT=$(free_port)
-        redis-server --bind 127.0.0.1 --port "$REDIS_PORT" --save '' --appendonly no --dir "$DIR" >"$DIR/redis.log" 2>&1 &
-        pid=$! end=$((SECONDS + 10))
-        until [ "$(redis-cli -h 127.0.0.1 -p "$REDIS_PORT" ping 2>/dev/null)" = PONG ]; do
-            [ -d "/proc/$pid" ] && [ "$SECONDS" -lt "$end" ] || break
-            sleep 0.05
-        done
-        if [ -d "/proc/$pid" ]; then
-            STARTED="$STARTED $pid" REDIS=$pid
-            return
-        fi
-        stop_one "$pid"
-    done
-    die "Redis does not start: $(tail -n 5 "$DIR/redis.log")"
-}
-
-# Whether its database is as it wants it; clients of the proxy are served before.
-is_ready() { # PID
-    local end=$((SECONDS + 20))
-    until curl -q --noproxy '*' -sf "http://127.0.0.1:$API_PORT/health/ready" >/dev/null; do
-        [ -d "/proc/$1" ] && [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.05
-    done
 }
 
 # A cache for each name, with so much memory.

@@ -1,4 +1,4 @@
-# What benchmarks of things that stand before Postgres share; sourced after cluster.sh.
+# What benchmarks of the sidecar and of what it is measured beside share; sourced after cluster.sh.
 
 export PGCONNECT_TIMEOUT=5 PYTHONPATH=$ROOT/bench/shared
 psql_at() { "$PG_BIN/psql" --no-psqlrc -qXAt -v ON_ERROR_STOP=1 "$@"; }
@@ -15,3 +15,14 @@ comes_up() { # PID URL…
         done
     done
 }
+
+# Whether the sidecar at API_PORT has its database as it wants it; clients of its proxy are served before.
+is_ready() { # PID
+    local end=$((SECONDS + 20))
+    until curl -q --noproxy '*' -sf "http://127.0.0.1:$API_PORT/health/ready" >/dev/null; do
+        [ -d "/proc/$1" ] && [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
+}
+
+stop_one() { { kill "$1" && wait "$1"; } 2>/dev/null || true; }
