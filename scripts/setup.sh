@@ -7,6 +7,7 @@
 #   scripts/setup.sh fuzz         also what fuzzing needs
 #   scripts/setup.sh bench-proxy  also what the proxy is measured beside
 #   scripts/setup.sh bench-cache  also what the cache is measured beside
+#   scripts/setup.sh bench-notify also what notifications go to
 #
 # PG_MAJOR chooses among several installed PostgreSQL versions (14 to 18).
 . "$(dirname "$0")/lib.sh"
@@ -188,7 +189,7 @@ build_tool() {
 }
 
 command -v cargo >/dev/null || die "a Rust toolchain is needed: cargo is not on the PATH"
-case ${1:-} in '' | lint | drivers | fuzz | bench-proxy | bench-cache) ;; *) die "there is no set-up for $1" ;; esac
+case ${1:-} in '' | lint | drivers | fuzz | bench-proxy | bench-cache | bench-notify) ;; *) die "there is no set-up for $1" ;; esac
 choose_postgres
 # shellcheck disable=SC2046 # one word a package
 need_packages $(missing_packages
@@ -208,6 +209,7 @@ case ${1:-} in
         ;;
     bench-proxy) bring_service pgbouncer pgbouncer ;;
     bench-cache) bring_cache_peers ;;
+    bench-notify) bring_service redis-server redis-server ;;
 esac
 mkdir -p "$RUN/clusters"
 if [ "$(id -u)" = 0 ]; then chown "$RUN_AS" "$RUN/clusters"; fi

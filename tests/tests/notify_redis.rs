@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use integratedb_sidecar::notify::channels::ChannelState;
 use redis::AsyncCommands;
 use serde_json::{Value, json};
-use support::{Notified, RedisServer, number, until};
+use support::{Delivered, RedisServer, number, until};
 
 const ITEMS: &str = "integratedb:reporting:public.items";
 const OTHER: &str = "integratedb:reporting:public.other";
@@ -26,7 +26,7 @@ async fn has(redis: &RedisServer, key: &str, entries: usize) -> Result<Vec<Value
 
 #[tokio::test]
 async fn each_table_has_its_stream_with_every_change_in_order() -> Result<()> {
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let redis = RedisServer::start_with(Some("s3cret")).await?;
     setup.channels(json!([{"type": "REDIS", "url": redis.url()}])).await?;
     setup.run("INSERT INTO items SELECT n, n FROM generate_series(1, 3000) n; UPDATE items SET n = 0 WHERE id = 7; INSERT INTO other VALUES (1, 1)").await?;
@@ -52,7 +52,7 @@ async fn each_table_has_its_stream_with_every_change_in_order() -> Result<()> {
 
 #[tokio::test]
 async fn a_stream_is_kept_short_where_that_is_wanted() -> Result<()> {
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let redis = RedisServer::start().await?;
     let channel = json!({"type": "REDIS", "url": redis.url(), "key": "{channel}/{stakeholder}", "max_len": 100});
     setup.channels(json!([channel])).await?;
@@ -65,7 +65,7 @@ async fn a_stream_is_kept_short_where_that_is_wanted() -> Result<()> {
 
 #[tokio::test]
 async fn who_listens_to_a_channel_hears_it() -> Result<()> {
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let redis = RedisServer::start().await?;
     let (push, mut pushed) = tokio::sync::mpsc::unbounded_channel();
     let config = redis::AsyncConnectionConfig::new().set_push_sender(push);
@@ -89,7 +89,7 @@ async fn who_listens_to_a_channel_hears_it() -> Result<()> {
 
 #[tokio::test]
 async fn a_redis_that_is_killed_is_waited_for() -> Result<()> {
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let mut redis = RedisServer::start().await?;
     setup.channels(json!([{"type": "REDIS", "url": redis.url()}])).await?;
     setup.run("INSERT INTO items VALUES (1, 1)").await?;
@@ -108,7 +108,7 @@ async fn a_redis_that_is_killed_is_waited_for() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_written_again_is_in_the_stream_once() -> Result<()> {
-    let setup = Notified::without_sidecar().await?;
+    let setup = Delivered::without_sidecar().await?;
     let redis = RedisServer::start().await?;
     let mut process = setup.process().await?;
     setup.is_followed().await?;
@@ -143,7 +143,7 @@ async fn what_is_written_again_is_in_the_stream_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_redis_without_memory_loses_nothing() -> Result<()> {
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let redis = RedisServer::start().await?;
     let mut connection = redis.connect().await?;
     let config =
@@ -161,7 +161,7 @@ async fn a_redis_without_memory_loses_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn a_stream_of_somebody_else_is_not_taken_for_ours() -> Result<()> {
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let redis = RedisServer::start().await?;
     let mut connection = redis.connect().await?;
     let add = redis::cmd("XADD").arg(ITEMS).arg("*").arg("a").arg("b").to_owned();
@@ -179,7 +179,7 @@ async fn a_stream_of_somebody_else_is_not_taken_for_ours() -> Result<()> {
 #[tokio::test]
 async fn a_secret_needs_a_key_file() -> Result<()> {
     use integratedb_sidecar::notify::channels::{ChannelConfig, ChannelsError, replace};
-    let setup = Notified::new().await?;
+    let setup = Delivered::new().await?;
     let mut client = setup.database.connect().await?;
     for (channel, is_refused) in [
         (json!({"type": "REDIS", "url": "redis://localhost"}), false),
