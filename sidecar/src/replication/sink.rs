@@ -77,9 +77,9 @@ pub struct Connected {
     pub start: Lsn,
     /// Where the origin's WAL ended, as far as it was flushed, when it was connected to.
     pub flushed: Lsn,
-    /// pg_current_snapshot() since the slot is there. A transaction in progress in it may have written its commit
-    /// before `start` and is then never delivered, though it becomes visible only later. So a result that is to be
-    /// kept right by what follows has to be read at a snapshot whose xmin is not below the xmax of this one.
+    /// pg_current_snapshot() since the slot is there. A transaction that is not visible in it may have written its
+    /// commit before `start` and is then never delivered, though it becomes visible only later. What is to be kept right
+    /// by what follows has to be read when all that had a number by then have ended: see [`Sql::snapshot`](super::Sql).
     pub snapshot: String,
     /// The publication's oid. Another one may have had other members meanwhile.
     pub publication: String,

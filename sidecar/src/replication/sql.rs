@@ -51,6 +51,14 @@ enum Request {
 #[derive(Clone)]
 pub struct Sql(mpsc::Sender<Request>);
 
+/// The numbers from the server's own `xmax` on are told as in progress.
+const SNAPSHOT: &str = "
+    SELECT pg_snapshot_xmin(s) || ':' || (x::text::bigint + 1) || ':' || concat_ws(',',
+        (SELECT string_agg(i::text, ',' ORDER BY i) FROM pg_snapshot_xip(s) i),
+        (SELECT string_agg(i::text, ',' ORDER BY i)
+         FROM generate_series(pg_snapshot_xmax(s)::text::bigint, x::text::bigint) i))
+    FROM (SELECT pg_current_snapshot() AS s, pg_current_xact_id() AS x OFFSET 0) now";
+
 impl Sql {
     /// Runs statements of simple SQL; gives the rows of all of them.
     pub async fn query(&self, text: impl Into<String>) -> Result<Rows, SqlError> {
@@ -68,9 +76,10 @@ impl Sql {
         answer.await.unwrap_or(Err(SqlError::NotConnected))
     }
 
-    /// pg_current_snapshot() of a new transaction.
+    /// pg_current_snapshot() of a new transaction, whose `xmax` is above every number that a transaction has by now: the
+    /// server's own is only above those that have ended, and one that writes may have a higher one.
     pub async fn snapshot(&self) -> Result<String, SqlError> {
-        let rows = self.query("SELECT pg_current_snapshot()").await?;
+        let rows = self.query(SNAPSHOT).await?;
         let first = rows.into_iter().next().and_then(|row| row.into_iter().next().flatten());
         first.ok_or(SqlError::Unexpected("no snapshot"))
     }
