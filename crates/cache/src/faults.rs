@@ -12,4 +12,6 @@ pub struct Faults {
     pub skip_journal: bool,
     /// Serves a session older than what it has seen.
     pub ignore_seen: bool,
+    /// Serves what was read from disk without asking whether it still counts.
+    pub judge_before_read: bool,
 }

@@ -8,6 +8,8 @@ use crate::{Refusal, Store};
 pub struct Figures {
     /// Lookups that were served.
     pub hits: u64,
+    /// Of them, from what was read from disk.
+    pub disk_hits: u64,
     /// Lookups that found nothing.
     pub misses: u64,
     /// Lookups that a write's fence stopped.
@@ -28,15 +30,25 @@ pub struct Figures {
     pub invalidated_by_schema: u64,
     /// Entries dropped to make room.
     pub evicted: u64,
+    /// Entries whose bytes went to disk to make room.
+    pub spilled: u64,
+    /// Entries whose bytes came back from disk.
+    pub promoted: u64,
+    /// Entries dropped because their bytes could not be read from disk.
+    pub lost: u64,
     /// Entries dropped because somebody asked for it.
     pub purged: u64,
     /// Fences that stand.
     pub fences: usize,
     /// Entries held.
     pub entries: usize,
-    /// What they take, with their places in tables.
+    /// Of them, those whose bytes are on disk only, and how many bytes that are.
+    pub on_disk: usize,
+    /// See `on_disk`.
+    pub disk_bytes: usize,
+    /// What all take in memory, with their places in tables.
     pub bytes: usize,
-    /// The part of it that is sent.
+    /// The part of that which is sent.
     pub answer_bytes: usize,
     /// What the memory of recent transactions takes.
     pub journal_bytes: usize,
@@ -61,9 +73,14 @@ impl<L: Send + Sync> Store<L> {
             invalidated_by_table: removed(Removal::Table),
             invalidated_by_schema: removed(Removal::Schema),
             evicted: removed(Removal::Evicted),
+            spilled: ledger.spilled,
+            promoted: ledger.promoted,
+            lost: removed(Removal::Lost),
             purged: removed(Removal::Purged),
             fences: self.fences.count(),
             entries: ledger.entries,
+            on_disk: ledger.on_disk,
+            disk_bytes: ledger.disk_bytes,
             bytes: ledger.bytes(),
             answer_bytes: ledger.answer_bytes,
             journal_bytes: ledger.journal.bytes,
@@ -73,6 +90,7 @@ impl<L: Send + Sync> Store<L> {
         for shard in &self.shards {
             let counts = self.lock(shard).counts;
             figures.hits += counts.hits;
+            figures.disk_hits += counts.disk_hits;
             figures.misses += counts.misses;
             figures.fenced += counts.fenced;
             figures.behind += counts.behind;

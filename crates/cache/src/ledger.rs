@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::observer::Removal;
-use crate::{Pin, Refusal, Settings, TableId, Xid};
+use crate::{Entry, Pin, Refusal, Settings, TableId, Xid};
 
 pub(crate) struct Ledger {
     pub(crate) journal: Journal,
@@ -26,6 +26,14 @@ pub(crate) struct Ledger {
     /// Of them, what is sent.
     pub(crate) answer_bytes: usize,
     pub(crate) shard_bytes: usize,
+    /// Entries whose bytes are on disk only, and those bytes.
+    pub(crate) on_disk: usize,
+    pub(crate) disk_bytes: usize,
+    /// Whether the bytes of entries may go to disk.
+    pub(crate) spills: bool,
+    /// How often they went there, and came back.
+    pub(crate) spilled: u64,
+    pub(crate) promoted: u64,
     pub(crate) stored: u64,
     pub(crate) refused: [u64; Refusal::ALL.len()],
     pub(crate) removed: [u64; Removal::COUNT],
@@ -47,11 +55,36 @@ impl Ledger {
             entry_bytes: 0,
             answer_bytes: 0,
             shard_bytes: 0,
+            on_disk: 0,
+            disk_bytes: 0,
+            spills: false,
+            spilled: 0,
+            promoted: 0,
             stored: 0,
             refused: [0; Refusal::ALL.len()],
             removed: [0; Removal::COUNT],
             random: settings.secret as u64 | 1,
         }
+    }
+
+    /// An entry is in.
+    pub(crate) fn add<L>(&mut self, entry: &Entry<L>) {
+        self.entries += 1;
+        self.unseen += usize::from(!entry.seen_by_replication);
+        self.entry_bytes += entry.footprint();
+        self.answer_bytes += entry.answer().map_or(0, |answer| answer.all().len());
+        self.on_disk += usize::from(entry.bytes_on_disk().is_some());
+        self.disk_bytes += entry.bytes_on_disk().unwrap_or(0);
+    }
+
+    /// An entry is out.
+    pub(crate) fn take<L>(&mut self, entry: &Entry<L>) {
+        self.entries -= 1;
+        self.unseen -= usize::from(!entry.seen_by_replication);
+        self.entry_bytes -= entry.footprint();
+        self.answer_bytes -= entry.answer().map_or(0, |answer| answer.all().len());
+        self.on_disk -= usize::from(entry.bytes_on_disk().is_some());
+        self.disk_bytes -= entry.bytes_on_disk().unwrap_or(0);
     }
 
     /// All that the bound counts.

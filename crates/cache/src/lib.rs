@@ -8,7 +8,8 @@
 //! `store.rs` states the invariants.
 //!
 //! A session that misses takes a [`FillTicket`], asks the origin for a [`Snapshot`], its answer and the end of the
-//! log, in this order, and hands all in as a [`FillResult`]. [`Flights`] lets one ask for many. [`ChangeRate`] says
+//! log, in this order, and hands all in as a [`FillResult`]. The bytes of an entry may go to a file, of which
+//! only its [`Observer`] knows; what decides whether they count stays here (`store_disk.rs`). [`Flights`] lets one ask for many. [`ChangeRate`] says
 //! how long to keep what replication does not see.
 
 mod answer;
@@ -32,13 +33,14 @@ mod sketch;
 mod snapshot;
 mod store;
 mod store_apply;
+mod store_disk;
 mod store_fill;
 mod ttl;
 mod value;
 
 pub use answer::Answer;
 pub use dependency::{Dependency, Digest, Pin, Row, Rows, Touched, TouchedTable};
-pub use entry::Entry;
+pub use entry::{Body, Durable, Entry};
 pub use error::Error;
 pub use faults::Faults;
 pub use fence::{FenceId, Scope};

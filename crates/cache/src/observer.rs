@@ -23,14 +23,16 @@ pub enum Removal {
     Purged,
     /// Replication was lost, or no longer sees a table.
     Flushed,
+    /// Its bytes, which were on disk only, can't be read.
+    Lost,
 }
 
 impl Removal {
     /// How many there are.
-    pub(crate) const COUNT: usize = 8;
+    pub(crate) const COUNT: usize = 9;
 }
 
-/// Follows what is stored and removed, in order, each thing once.
+/// Follows what is stored and removed, in order, each thing once. That an entry's bytes leave memory is neither.
 ///
 /// Called under the lock that all changes of the cache take: it must be quick, and must not call the cache.
 pub trait Observer<L>: Send + Sync {

@@ -9,6 +9,9 @@ use crate::Faults;
 pub struct Settings {
     /// All that entries take, with their places in tables.
     pub max_bytes: usize,
+    /// Answers leave memory as soon as they may and do not come back: for tests of what is on disk.
+    #[doc(hidden)]
+    pub disk_only: bool,
     /// What one entry may take.
     pub max_entry_bytes: usize,
     /// The longest time since all that the origin had committed was known to be applied (I5).
@@ -31,6 +34,7 @@ impl Settings {
     pub fn new(secret: u128, max_bytes: usize) -> Self {
         Self {
             max_bytes,
+            disk_only: false,
             max_entry_bytes: max_bytes / 64,
             max_age: Duration::from_secs(5),
             shards: 64,

@@ -4,17 +4,24 @@
 //! place.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 
 use crate::index::{mix, shrink};
 use crate::sketch::Sketch;
-use crate::{Entry, Key};
+use crate::{Answer, Entry, Key};
+
+/// About what it takes to read an answer from disk, and so what its bytes in memory save. Less than any query takes, so
+/// that the disk is preferred to the origin.
+const READ: Duration = Duration::from_micros(50);
 
 /// What lookups came to.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) hits: u64,
+    /// Of them, those whose bytes came from disk.
+    pub(crate) disk_hits: u64,
     pub(crate) misses: u64,
     pub(crate) fenced: u64,
     pub(crate) behind: u64,
@@ -34,6 +41,23 @@ impl<L> Slot<L> {
         self.hits = self.hits.checked_shr(period.wrapping_sub(self.period)).unwrap_or(0);
         self.period = period;
     }
+
+    /// How often it is asked for, as far as benefits go.
+    fn frequency(&self) -> u32 {
+        self.hits.saturating_add(1)
+    }
+}
+
+/// A way to make room.
+#[derive(Clone, Copy)]
+pub(crate) struct Relief {
+    pub(crate) key: Key,
+    /// Seconds of the origin's work that it is expected to cost, a byte.
+    pub(crate) loss: f64,
+    /// What it gives.
+    pub(crate) bytes: usize,
+    /// The entry stays, and its bytes are on disk only.
+    pub(crate) spills: bool,
 }
 
 pub(crate) struct Shard<L> {
@@ -117,23 +141,70 @@ impl<L> Shard<L> {
         std::mem::take(&mut self.slots)
     }
 
-    /// What keeping the entry in a place saves the origin: the benefit of GreedyDual-Size-Frequency.
-    pub(crate) fn benefit(&mut self, place: usize) -> f64 {
-        let slot = &mut self.slots[place];
-        slot.age(self.sketch.period);
-        benefit(&slot.entry, slot.hits.saturating_add(1))
+    /// A hit whose bytes came from disk: what it would save a byte if they stayed in memory.
+    pub(crate) fn hit_on_disk(&mut self, place: usize, answer: &Answer) -> f64 {
+        self.hit(place);
+        self.counts.disk_hits += 1;
+        let slot = &self.slots[place];
+        benefit_of_memory(&slot.entry, answer, slot.frequency())
     }
 
-    /// The same of an entry that is not there yet, as often as it was asked for.
-    pub(crate) fn promise(&self, key: Key, entry: &Entry<L>) -> f64 {
-        benefit(entry, self.sketch.count(mix(key)).max(1))
+    /// The way to make room by an entry that costs least a byte. Expired ones cost nothing.
+    pub(crate) fn relief(&mut self, place: usize, may_spill: bool, now: Instant) -> Relief {
+        let slot = &mut self.slots[place];
+        slot.age(self.sketch.period);
+        let entry = &slot.entry;
+        let dropped = Relief {
+            key: slot.key,
+            loss: if entry.has_expired(now) { 0.0 } else { benefit(entry, slot.frequency()) },
+            bytes: entry.footprint(),
+            spills: false,
+        };
+        let Some(answer) = entry.answer().filter(|_| may_spill && entry.durable.is_noted()) else {
+            return dropped;
+        };
+        let loss = benefit_of_memory(entry, answer, slot.frequency());
+        if loss >= dropped.loss {
+            return dropped;
+        }
+        Relief { loss, bytes: answer.footprint(), spills: true, ..dropped }
+    }
+
+    /// What it costs a byte of the disk to drop an entry that is there only.
+    pub(crate) fn loss_on_disk(&mut self, place: usize, now: Instant) -> Option<f64> {
+        let slot = &mut self.slots[place];
+        slot.age(self.sketch.period);
+        let bytes = slot.entry.bytes_on_disk()?;
+        let is_over = slot.entry.has_expired(now);
+        let saved = f64::from(slot.frequency()) * seconds(slot.entry.cost);
+        Some(if is_over { 0.0 } else { saved / bytes.max(1) as f64 })
+    }
+
+    /// What an entry saves a byte that is not there yet, as often as it was asked for: of the bytes that it takes in the
+    /// end, if its answer may go to disk.
+    pub(crate) fn promise(&self, key: Key, entry: &Entry<L>, may_spill: bool) -> f64 {
+        let benefit = benefit(entry, self.sketch.count(mix(key)).max(1));
+        let answer = entry.answer().filter(|_| may_spill).map_or(0, Answer::footprint);
+        let bytes = entry.footprint() as f64;
+        benefit * bytes / (bytes - answer as f64)
     }
 }
 
+/// What keeping an entry saves the origin a byte: the benefit of GreedyDual-Size-Frequency.
+///
 /// Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP Labs
 /// HPL-98-69R1, 1998: frequency x cost / size. The paper ages by inflation of what comes later; here frequency
 /// itself is halved now and then, so that it compares with the sketch's.
 fn benefit<L>(entry: &Entry<L>, frequency: u32) -> f64 {
-    let cost = entry.cost.as_secs_f64().max(1e-6);
-    f64::from(frequency) * cost / entry.footprint() as f64
+    f64::from(frequency) * seconds(entry.cost) / entry.footprint() as f64
+}
+
+/// The same of its bytes alone, of an entry that stays with its bytes on disk.
+fn benefit_of_memory<L>(entry: &Entry<L>, answer: &Answer, frequency: u32) -> f64 {
+    let saved = seconds(entry.cost.min(READ));
+    f64::from(frequency) * saved / answer.footprint() as f64
+}
+
+fn seconds(cost: Duration) -> f64 {
+    cost.as_secs_f64().max(1e-6)
 }

@@ -44,6 +44,8 @@ pub struct Reader<'a> {
 pub enum Lookup<L> {
     /// Send this.
     Hit(Arc<Entry<L>>),
+    /// Its bytes are on disk. Read them, then ask again by [`Store::lookup_read`].
+    OnDisk(Arc<Entry<L>>),
     /// Nothing is stored: fill.
     Miss,
     /// A write may have touched what it depends on, and is not applied yet.
@@ -103,6 +105,25 @@ impl<L: Send + Sync> Store<L> {
 
     /// Looks for an answer.
     pub fn lookup(&self, key: Key, reader: Reader<'_>) -> Lookup<L> {
+        let (mut shard, place) = match self.admit(key, &reader) {
+            Ok(found) => found,
+            Err(why) => return why,
+        };
+        let entry = &shard.slots[place].entry;
+        if entry.answer().is_none() {
+            return Lookup::OnDisk(Arc::clone(entry));
+        }
+        *reader.seen = entry.position.max(*reader.seen);
+        Lookup::Hit(shard.hit(place))
+    }
+
+    /// The place of an entry that the session may be served, or why there is none.
+    #[inline]
+    pub(crate) fn admit(
+        &self,
+        key: Key,
+        reader: &Reader<'_>,
+    ) -> Result<(MutexGuard<'_, Shard<L>>, usize), Lookup<L>> {
         let applied = self.position.applied();
         let off = self.off(reader.now);
         let fences = self.fences.standing();
@@ -110,26 +131,30 @@ impl<L: Send + Sync> Store<L> {
         let place = shard.place(key);
         let Some(place) = place.filter(|at| !shard.slots[*at].entry.has_expired(reader.now)) else {
             shard.miss(key);
-            return Lookup::Miss;
+            return Err(Lookup::Miss);
         };
         let entry = &shard.slots[place].entry;
         if entry.seen_by_replication {
             if let Some(why) = off {
                 shard.counts.off += 1;
-                return Lookup::Off(why);
+                return Err(Lookup::Off(why));
             }
             if *reader.seen > applied && !self.settings.faults.ignore_seen {
                 let cost = entry.cost;
                 shard.counts.behind += 1;
-                return Lookup::Behind(cost);
+                return Err(Lookup::Behind(cost));
             }
         }
         if fences.block(&entry.pins, entry.seen_by_replication) {
             shard.counts.fenced += 1;
-            return Lookup::Fenced;
+            return Err(Lookup::Fenced);
         }
-        *reader.seen = entry.position.max(*reader.seen);
-        Lookup::Hit(shard.hit(place))
+        Ok((shard, place))
+    }
+
+    /// What memory is bounded by.
+    pub fn max_bytes(&self) -> usize {
+        self.settings.max_bytes
     }
 
     /// Why nothing that replication must see is served now, if so.

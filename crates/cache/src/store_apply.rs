@@ -211,7 +211,7 @@ impl<L: Send + Sync> Store<L> {
         shard.place(key).map(|place| Arc::clone(&shard.slots[place].entry))
     }
 
-    fn find(&self, is_meant: impl Fn(&Entry<L>) -> bool) -> Vec<Key> {
+    pub(crate) fn find(&self, is_meant: impl Fn(&Entry<L>) -> bool) -> Vec<Key> {
         let mut keys = Vec::new();
         for shard in &self.shards {
             let shard = self.lock(shard);
@@ -221,7 +221,7 @@ impl<L: Send + Sync> Store<L> {
         keys
     }
 
-    fn remove_all(&self, ledger: &mut Ledger, keys: Vec<Key>, why: Removal) -> usize {
+    pub(crate) fn remove_all(&self, ledger: &mut Ledger, keys: Vec<Key>, why: Removal) -> usize {
         keys.into_iter().filter(|key| self.remove(ledger, *key, why)).count()
     }
 
@@ -237,6 +237,7 @@ impl<L: Send + Sync> Store<L> {
         ledger.index = Index::default();
         ledger.removed[why as usize] += ledger.entries as u64;
         (ledger.entries, ledger.unseen) = (0, 0);
+        (ledger.on_disk, ledger.disk_bytes) = (0, 0);
         (ledger.entry_bytes, ledger.answer_bytes) = (0, 0);
         for slot in dropped.iter().flatten() {
             self.observer.removed(slot.key, &slot.entry, why);
@@ -250,6 +251,7 @@ impl<L: Send + Sync> Store<L> {
         let ledger = self.ledger();
         let (mut indexed, index_bytes) = ledger.index.audit();
         let (mut stored, mut bytes, mut entries, mut shard_bytes) = (Vec::new(), 0, 0, 0);
+        let mut on_disk = (0, 0);
         for shard in &self.shards {
             shard_bytes += size_of_val(shard);
             let shard = self.lock(shard);
@@ -260,6 +262,9 @@ impl<L: Send + Sync> Store<L> {
                 }
                 entries += 1;
                 bytes += slot.entry.footprint();
+                if let Some(bytes) = slot.entry.bytes_on_disk() {
+                    on_disk = (on_disk.0 + 1, on_disk.1 + bytes);
+                }
                 let pins = slot.entry.pins.iter();
                 stored.extend(pins.map(|pin| (slot.key, pin.table, pin.column, pin.digest)));
             }
@@ -267,8 +272,10 @@ impl<L: Send + Sync> Store<L> {
         let by_key = |(key, table, column, digest): &Indexed| ({ key.0 }, *table, *column, *digest);
         indexed.sort_unstable_by_key(by_key);
         stored.sort_unstable_by_key(by_key);
-        let counted = (entries, bytes, index_bytes, shard_bytes);
-        let known = (ledger.entries, ledger.entry_bytes, ledger.index.bytes, ledger.shard_bytes);
+        let counted = (entries, bytes, index_bytes, shard_bytes, on_disk);
+        let Ledger { entry_bytes, shard_bytes, disk_bytes, .. } = *ledger;
+        let on_disk = (ledger.on_disk, disk_bytes);
+        let known = (ledger.entries, entry_bytes, ledger.index.bytes, shard_bytes, on_disk);
         if indexed != stored {
             return Err(format!("{} pins indexed, {} stored", indexed.len(), stored.len()));
         }

@@ -7,13 +7,15 @@ use crate::dependency::normal;
 use crate::fill::{FillResult, FillTicket, Outcome, Refusal};
 use crate::ledger::Ledger;
 use crate::observer::Removal;
-use crate::shard::Slot;
-use crate::{Entry, Key, Pin, Snapshot, Store};
+use crate::shard::{Relief, Slot};
+use crate::{Body, Durable, Entry, Key, Pin, Snapshot, Store};
 
 /// How many entries are looked at to find one to evict. Sampling a few gives most of what an exact order does:
 /// Psounis and Prabhakar, "Efficient Randomized Web-Cache Replacement Schemes Using Samples From Past Eviction
 /// Times", IEEE/ACM Transactions on Networking 10(4), 2002.
 const SAMPLE: usize = 16;
+/// The same, as long as no bytes are found that could go to disk: where most have gone there, few are left to go.
+const SAMPLE_TO_SPILL: usize = 4 * SAMPLE;
 /// Of one shard: in a small cache a shard holds few.
 const SAMPLE_OF_SHARD: usize = 4;
 
@@ -37,7 +39,8 @@ impl<L: Send + Sync> Store<L> {
     ) -> Outcome {
         let entry = Entry {
             pins: self.digester.pins(&fill.dependencies),
-            answer: fill.answer,
+            body: Body::Memory(fill.answer),
+            durable: Durable::default(),
             read_at: fill.snapshot,
             position: fill.position,
             label: fill.label,
@@ -50,7 +53,7 @@ impl<L: Send + Sync> Store<L> {
         self.settle_in(&mut ledger, key, entry, judged, now)
     }
 
-    /// Puts back what was stored before, by a cache with the same secret, if it is suspended and nothing was
+    /// Puts back what was stored before, with its bytes or without, by a cache with the same secret, if it is suspended and nothing was
     /// applied since it was made or flushed.
     ///
     /// The caller vouches for two things. The slot that was followed then is the one that is followed now, so every
@@ -140,7 +143,10 @@ impl<L: Send + Sync> Store<L> {
     ) -> Outcome {
         let stored = judged.and_then(|()| {
             self.remove(ledger, key, Removal::Replaced);
-            self.make_room(ledger, key, &entry, now)
+            let spills = ledger.spills && entry.seen_by_replication;
+            let promise = self.lock(self.shard(key)).promise(key, &entry, spills);
+            let more = entry.footprint() + overhead(&entry);
+            self.make_room(ledger, more, promise, None, now)
         });
         if let Err(why) = stored {
             ledger.refused[why as usize] += 1;
@@ -149,63 +155,70 @@ impl<L: Send + Sync> Store<L> {
         self.insert(ledger, key, Arc::new(entry));
         // Its place in the tables may have made them grow.
         while ledger.bytes() > self.settings.max_bytes {
-            let Some((victim, ..)) = self.least(ledger, &[], now) else { break };
-            self.remove(ledger, victim, Removal::Evicted);
+            let Some(relief) = self.least(ledger, &[], None, now) else { break };
+            self.relieve(ledger, relief);
         }
         Outcome::Stored
     }
 
-    /// Evicts what is worth less, if all that must go is.
-    fn make_room(
+    /// Makes room for so many bytes more that save `promise` each, if what must go saves no more.
+    pub(crate) fn make_room(
         &self,
         ledger: &mut Ledger,
-        key: Key,
-        entry: &Entry<L>,
+        more: usize,
+        promise: f64,
+        spared: Option<Key>,
         now: Instant,
     ) -> Result<(), Refusal> {
-        let wanted = ledger.bytes() + entry.footprint() + overhead(entry);
-        let mut missing = wanted.saturating_sub(self.settings.max_bytes);
-        if missing == 0 {
-            return Ok(());
-        }
-        let promise = self.lock(self.shard(key)).promise(key, entry);
-        let mut victims = Vec::new();
+        let mut missing = (ledger.bytes() + more).saturating_sub(self.settings.max_bytes);
+        let mut chosen: Vec<Relief> = Vec::new();
         while missing > 0 {
-            let Some((victim, benefit, bytes)) = self.least(ledger, &victims, now) else { break };
-            if benefit > promise {
+            let Some(relief) = self.least(ledger, &chosen, spared, now) else { break };
+            if relief.loss > promise {
                 return Err(Refusal::NotWorthIt);
             }
-            victims.push(victim);
-            missing = missing.saturating_sub(bytes);
+            chosen.push(relief);
+            missing = missing.saturating_sub(relief.bytes);
         }
-        for victim in victims {
-            self.remove(ledger, victim, Removal::Evicted);
+        for relief in chosen {
+            self.relieve(ledger, relief);
         }
         Ok(())
     }
 
-    /// Of a few entries, the one that is worth least, its worth and what it takes.
-    fn least(&self, ledger: &mut Ledger, but: &[Key], now: Instant) -> Option<(Key, f64, usize)> {
+    fn relieve(&self, ledger: &mut Ledger, relief: Relief) {
+        match relief.spills {
+            true => self.spill(ledger, relief.key),
+            false => drop(self.remove(ledger, relief.key, Removal::Evicted)),
+        }
+    }
+
+    /// Of a few entries, the way to make room that costs least.
+    fn least(
+        &self,
+        ledger: &mut Ledger,
+        but: &[Relief],
+        spared: Option<Key>,
+        now: Instant,
+    ) -> Option<Relief> {
         let first = ledger.random(self.shards.len());
         let (before, after) = self.shards.split_at(first);
-        let mut least: Option<(Key, f64, usize)> = None;
+        let mut least: Option<Relief> = None;
         let mut looked = 0;
         for shard in after.iter().chain(before) {
             let mut shard = self.lock(shard);
             let count = shard.slots.len();
             for _ in 0..SAMPLE_OF_SHARD.min(count) {
-                let place = ledger.random(count);
-                let benefit = match shard.slots[place].entry.has_expired(now) {
-                    true => 0.0,
-                    false => shard.benefit(place),
-                };
-                let Slot { key, entry, .. } = &shard.slots[place];
-                if !but.contains(key) && least.is_none_or(|(_, lowest, _)| benefit < lowest) {
-                    least = Some((*key, benefit, entry.footprint()));
+                let relief = shard.relief(ledger.random(count), ledger.spills, now);
+                let is_taken =
+                    spared == Some(relief.key) || but.iter().any(|chosen| chosen.key == relief.key);
+                if !is_taken && least.is_none_or(|least| relief.loss < least.loss) {
+                    least = Some(relief);
                 }
                 looked += 1;
             }
-            if least.is_some() && looked >= SAMPLE {
+            let found = least.map(|least| least.spills || !ledger.spills);
+            if found.is_some_and(|found| looked >= if found { SAMPLE } else { SAMPLE_TO_SPILL }) {
                 break;
             }
         }
@@ -214,10 +227,7 @@ impl<L: Send + Sync> Store<L> {
 
     fn insert(&self, ledger: &mut Ledger, key: Key, entry: Arc<Entry<L>>) {
         ledger.index.add(key, &entry.pins);
-        ledger.entries += 1;
-        ledger.unseen += usize::from(!entry.seen_by_replication);
-        ledger.entry_bytes += entry.footprint();
-        ledger.answer_bytes += entry.answer.all().len();
+        ledger.add(&entry);
         ledger.stored += 1;
         {
             let mut shard = self.lock(self.shard(key));
@@ -239,10 +249,7 @@ impl<L: Send + Sync> Store<L> {
         };
         let Some(entry) = removed else { return false };
         ledger.index.take(key, &entry.pins);
-        ledger.entries -= 1;
-        ledger.unseen -= usize::from(!entry.seen_by_replication);
-        ledger.entry_bytes -= entry.footprint();
-        ledger.answer_bytes -= entry.answer.all().len();
+        ledger.take(&entry);
         ledger.removed[why as usize] += 1;
         self.observer.removed(key, &entry, why);
         true

@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use integratedb_cache::{
-    Answer, Dependency, Entry, FillResult, Key, Lookup, Lsn, Observer, Outcome, Reader, Refusal,
-    Removal, Rows, Scope, Settings, Snapshot, Store, TableId, Touched, TouchedTable, Xid,
+    Answer, Dependency, Durable, Entry, FillResult, Key, Lookup, Lsn, Observer, Outcome, Reader,
+    Refusal, Removal, Rows, Scope, Settings, Snapshot, Store, TableId, Touched, TouchedTable, Xid,
 };
 
 const SEEN: TableId = TableId(1);
@@ -86,8 +86,9 @@ fn a_hit_gives_the_bytes_and_raises_what_the_session_has_seen() {
     else {
         panic!("it was stored");
     };
-    assert_eq!((entry.answer.description(), entry.answer.rows()), (&b"T"[..], &b"DC"[..]));
-    assert_eq!((entry.answer.all(), *entry.label, seen), (&b"TDC"[..], "template", Lsn(77)));
+    let answer = entry.answer().expect("a hit");
+    assert_eq!((answer.description(), answer.rows()), (&b"T"[..], &b"DC"[..]));
+    assert_eq!((answer.all(), *entry.label, seen), (&b"TDC"[..], "template", Lsn(77)));
     let again = cache.store.lookup(KEY, Reader { seen: &mut seen, now: cache.now });
     assert!(matches!(again, Lookup::Behind(_)));
     cache.store.advance(Lsn(77));
@@ -234,7 +235,8 @@ fn restored_entries_come_before_anything_is_applied() {
     assert_eq!(cache.store(SEEN), Outcome::Stored);
     let Lookup::Hit(entry) = cache.look() else { panic!("it was stored") };
     let entry = || Entry {
-        answer: entry.answer.clone(),
+        body: entry.body.clone(),
+        durable: Durable::default(),
         read_at: entry.read_at.clone(),
         position: entry.position,
         pins: entry.pins.clone(),

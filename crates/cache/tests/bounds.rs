@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use integratedb_cache::{
-    Answer, ColumnId, Dependency, FillResult, Key, Lookup, Lsn, Outcome, Reader, Refusal, Row,
-    Rows, Settings, Snapshot, Store, TableId, Touched, TouchedTable, Value, Xid,
+    Answer, ColumnId, Dependency, Entry, FillResult, Key, Lookup, Lsn, Observer, Outcome, Reader,
+    Refusal, Removal, Row, Rows, Settings, Snapshot, Store, TableId, Touched, TouchedTable, Value,
+    Xid,
 };
 
 /// What this process holds, so that what the cache says it takes can be compared with what it does.
@@ -53,7 +54,10 @@ fn snapshot(xid: u64) -> Snapshot {
 }
 
 fn store(settings: Settings, now: Instant) -> Store<u32> {
-    let store = Store::new(settings, now);
+    served(Store::new(settings, now), now)
+}
+
+fn served(store: Store<u32>, now: Instant) -> Store<u32> {
     store.publish(&[TABLE], &snapshot(5));
     store.resume();
     store.fresh(now);
@@ -132,6 +136,102 @@ fn memory_holds_under_ten_times_too_many_keys() {
     store.audit().expect("exact");
     let held = HELD.load(Ordering::Relaxed) - before;
     assert!(held < 100_000, "{held} held by an empty cache");
+}
+
+/// What is durable at once, so that it may leave memory.
+struct AtOnce(Arc<AtomicIsize>);
+
+impl Observer<u32> for AtOnce {
+    fn stored(&self, _: Key, entry: &Arc<Entry<u32>>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        entry.durable.note();
+    }
+
+    fn removed(&self, _: Key, _: &Entry<u32>, _: Removal) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn memory_holds_where_ten_times_as_much_is_on_disk() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (now, bound, keys, length) = (Instant::now(), 4 << 20, 10_000, 4_000);
+    let before = HELD.load(Ordering::Relaxed);
+    let in_file = Arc::new(AtomicIsize::new(0));
+    let follows = Box::new(AtOnce(Arc::clone(&in_file)));
+    let store = served(Store::observed(Settings::new(3, bound), now, follows), now);
+    store.set_spills(true);
+    let mut most = 0;
+    let mut given = [0, 0];
+    for number in 0..4 * keys {
+        // Half of the questions are about a hundredth of the keys.
+        let number = if number % 2 == 0 { number / 2 % (keys / 100) } else { number / 2 % keys };
+        match store.lookup(key(number), Reader { seen: &mut Lsn(0), now }) {
+            Lookup::Hit(_) => given[0] += 1,
+            Lookup::OnDisk(ticket) => {
+                let answer = Answer::new(b"", &vec![b'x'; length]);
+                let reader = Reader { seen: &mut Lsn(0), now };
+                let read = store.lookup_read(key(number), &ticket, answer, reader);
+                assert!(matches!(read, Lookup::Hit(entry) if entry.answer().is_some()));
+                given[1] += 1;
+            }
+            _ => {
+                let filled = fill(number, length, 1000);
+                let _: Outcome = store.finish(store.begin(), key(number), filled, now);
+            }
+        }
+        if number % 100 == 0 {
+            let figures = store.figures();
+            assert!(figures.bytes <= bound, "{figures:?}");
+            most = most.max(HELD.load(Ordering::Relaxed) - before);
+        }
+    }
+    store.audit().expect("exact");
+    let figures = store.figures();
+    assert!(most <= bound as isize + 64_000, "held {most} of {bound}");
+    // 40 MB in 4: almost nothing is lost, and the hot ones are in memory.
+    assert!(figures.entries > 9_900 && figures.evicted < 500, "{figures:?}");
+    assert_eq!(in_file.load(Ordering::Relaxed), figures.entries as isize);
+    assert_eq!(figures.disk_bytes, figures.on_disk * length);
+    assert!(given[0] > 10_000 && given[1] > 5_000, "{given:?} {figures:?}");
+    // Room on disk takes those that save least, and no more than are wanted.
+    for number in 0..keys / 100 {
+        for _ in 0..20 {
+            look(&store, number, now);
+        }
+    }
+    let before_shed = store.figures().entries;
+    let shed = store.shed(1_000_000, now);
+    assert_eq!(shed.len(), 250);
+    assert_eq!(store.figures().entries, before_shed - 250);
+    let hot: Vec<Key> = (0..keys / 100).map(key).collect();
+    assert!(!shed.iter().any(|key| hot.contains(key)), "a hot one went");
+    // What is on disk is dropped as anything else, and all of it if the disk fails.
+    assert_eq!(touch(&store, 20, Rows::Some(vec![vec![(ID, Value::Int(5))]])), 1);
+    let (left, on_disk) = (store.figures().entries, store.figures().on_disk);
+    assert_eq!(store.set_spills(false), on_disk);
+    assert_eq!(store.figures().entries, left - on_disk);
+    store.audit().expect("exact");
+    assert_eq!(store.purge_all(), left - on_disk);
+    assert_eq!(in_file.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_finds_the_disk_gives_way_when_it_fills_memory() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (now, bound) = (Instant::now(), 256 << 10);
+    let in_file = Arc::new(AtomicIsize::new(0));
+    let follows = Box::new(AtOnce(Arc::clone(&in_file)));
+    let store = served(Store::observed(Settings::new(3, bound), now, follows), now);
+    store.set_spills(true);
+    for number in 0..20_000 {
+        let _: Outcome = store.finish(store.begin(), key(number), fill(number, 500, 5000), now);
+        assert!(store.figures().bytes <= bound);
+    }
+    let figures = store.figures();
+    assert!(figures.on_disk > 400 && figures.evicted > 10_000, "{figures:?}");
+    assert_eq!(in_file.load(Ordering::Relaxed), figures.entries as isize);
+    store.audit().expect("exact");
 }
 
 #[test]

@@ -23,12 +23,17 @@ fn step() -> impl Strategy<Value = Step> {
         2 => number.clone().prop_map(|fence| Step::Settle { fence }),
         1 => Just(Step::Probe),
         20 => (session.clone(), number.clone()).prop_map(|(session, query)| Step::Fill { session, query }),
-        14 => (session, number).prop_map(|(session, query)| Step::Lookup { session, query }),
+        14 => (session.clone(), number).prop_map(|(session, query)| Step::Lookup { session, query }),
+        4 => any::<bool>().prop_map(|spills| Step::Save { spills }),
+        6 => session.prop_map(|session| Step::Read { session }),
         1 => (0..3_u32, any::<u8>()).prop_map(|(table, kind)| match kind {
             0..100 => Step::Publish { table },
             100..140 => Step::Unpublish { table },
             140..180 => Step::Purge { table },
-            180..220 => Step::Restart,
+            180..205 => Step::Restart,
+            205..215 => Step::Shed,
+            215..220 => Step::Spills { spills: false },
+            220..230 => Step::Spills { spills: true },
             _ => Step::Lose,
         }),
     ]
@@ -62,23 +67,29 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
+/// Enough for a few entries only.
+const FEW: usize = 4_500;
+
 /// Enough for all entries, and for a few only.
 fn bound() -> impl Strategy<Value = usize> {
-    prop_oneof![Just(1_usize << 20), Just(4_500)]
+    prop_oneof![Just(1_usize << 20), Just(FEW)]
 }
 
 #[test]
 fn no_stale_read_exists() {
-    let mut hits = 0;
+    let (mut hits, mut disk_hits) = (0, 0);
     for part in 0..4 {
-        let count = std::cell::Cell::new(0);
+        let (count, of_disk) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
         let result = TestRunner::new(Config {
             rng_seed: RngSeed::Fixed(part),
             ..runner(cases(2000) / 4).config().clone()
         })
         .run(&(steps(), bound()), |(steps, bound)| {
             match run(&steps, Faults::default(), bound) {
-                Ok(hits) => count.set(count.get() + hits),
+                Ok((hits, disk_hits)) => {
+                    count.set(count.get() + hits);
+                    of_disk.set(of_disk.get() + disk_hits);
+                }
                 Err(wrong) => return Err(TestCaseError::fail(wrong.0)),
             }
             Ok(())
@@ -87,8 +98,10 @@ fn no_stale_read_exists() {
             panic!("{error}");
         }
         hits += count.get();
+        disk_hits += of_disk.get();
     }
     assert!(hits > 1000, "only {hits} hits: the test tests nothing");
+    assert!(disk_hits > 300, "only {disk_hits} hits from disk: the test tests nothing");
 }
 
 /// Runs with a fault until a stale read is found.
@@ -118,4 +131,9 @@ fn a_skipped_journal_is_caught() {
 #[test]
 fn ignoring_what_a_session_has_seen_is_caught() {
     is_caught(Faults { ignore_seen: true, ..Faults::default() });
+}
+
+#[test]
+fn judging_before_the_read_is_caught() {
+    is_caught(Faults { judge_before_read: true, ..Faults::default() });
 }

@@ -105,7 +105,12 @@ fn threads_never_read_backwards() {
                         let reader = Reader { seen: &mut seen, now };
                         let read = if let Lookup::Hit(entry) = store.lookup(key, reader) {
                             hits.fetch_add(1, Ordering::Relaxed);
-                            let bytes = entry.answer.rows().try_into().expect("eight bytes");
+                            let bytes = entry
+                                .answer()
+                                .expect("a hit")
+                                .rows()
+                                .try_into()
+                                .expect("eight bytes");
                             u64::from_le_bytes(bytes)
                         } else {
                             let _flight = match flights.join(key) {

@@ -104,6 +104,26 @@ struct DiskView {
     restored: u64,
     /// Entries that found no room in the file.
     passed_over: u64,
+    /// Entries whose answers are on disk only.
+    only: usize,
+    /// How long these answers are, in bytes.
+    only_bytes: usize,
+    /// Hits whose answers came from disk.
+    hits: u64,
+    /// How often an answer left memory to make room.
+    spilled: u64,
+    /// How often one came back to memory.
+    promoted: u64,
+    /// Entries dropped because their answer could not be read.
+    lost: u64,
+    /// Answers wanted from disk that did not come in time.
+    late: u64,
+    /// Answers read.
+    reads: u64,
+    /// How long a read took from the question to the answer, on average and at most.
+    mean_read_ms: f64,
+    /// See `mean_read_ms`.
+    longest_read_ms: f64,
     /// Up to where in the origin's log the file is complete.
     durable: String,
 }
@@ -200,7 +220,7 @@ pub(super) async fn show(
             last_error: status.last_error,
         });
     let disk = engine.disk().map(|disk| {
-        let figures = disk.figures();
+        let (kept, figures, reads) = (&figures, disk.figures(), disk.reads());
         DiskView {
             on: figures.off.is_none(),
             why: figures.off,
@@ -209,6 +229,16 @@ pub(super) async fn show(
             file_bytes: figures.file_bytes,
             restored: figures.restored,
             passed_over: figures.passed_over,
+            only: kept.on_disk,
+            only_bytes: kept.disk_bytes,
+            hits: kept.disk_hits,
+            spilled: kept.spilled,
+            promoted: kept.promoted,
+            lost: kept.lost,
+            late: figures.late,
+            reads: reads.calls.load(Relaxed),
+            mean_read_ms: reads.mean(0).as_secs_f64() * 1000.0,
+            longest_read_ms: reads.most_micros.load(Relaxed) as f64 / 1000.0,
             durable: figures.durable.to_string(),
         }
     });

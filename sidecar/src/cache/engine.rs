@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::awaited::Awaited;
 use super::description::{Plan, Table};
-use super::disk::{Disk, Names};
+use super::disk::{Disk, Names, ReadAnswer, Reading};
 use super::identity::Identity;
 use super::keeper::Task;
 use super::key::Hasher;
@@ -86,6 +86,8 @@ impl Who {
 pub(crate) enum Found {
     /// Its answer.
     Hit(Arc<Entry<Label>>),
+    /// Its answer is on disk.
+    OnDisk(Arc<Entry<Label>>),
     /// The session has seen more than is applied. The origin took so long for the answer.
     Behind(Duration),
     /// What the session has seen is not known, so it may have nothing now.
@@ -160,6 +162,7 @@ impl Engine {
         limits.max_entry_bytes = settings.max_entry_bytes;
         limits.max_age = settings.max_age();
         limits.faults = settings.faults;
+        limits.disk_only = settings.disk.as_ref().is_some_and(|disk| disk.only);
         let next = disk.as_ref().map(Disk::observer);
         let store = Store::observed(limits, Instant::now(), Box::new(Losses { next }));
         // Those under which what comes back was kept, until others are known.
@@ -455,7 +458,30 @@ impl Engine {
     }
 
     /// The answer with this key for a session that has seen this position.
+    #[inline]
     pub(crate) fn lookup(&self, key: Key, seen: Option<&mut Lsn>, now: Instant) -> Found {
+        self.look(seen, now, |reader| self.store.lookup(key, reader))
+    }
+
+    /// The same for a session that has read from disk what it was told is there.
+    pub(crate) fn lookup_read(
+        &self,
+        key: Key,
+        read: ReadAnswer,
+        seen: Option<&mut Lsn>,
+        now: Instant,
+    ) -> Found {
+        let ReadAnswer { entry, answer } = read;
+        self.look(seen, now, |reader| self.store.lookup_read(key, &entry, answer, reader))
+    }
+
+    #[inline]
+    fn look(
+        &self,
+        seen: Option<&mut Lsn>,
+        now: Instant,
+        look: impl FnOnce(Reader<'_>) -> Lookup<Label>,
+    ) -> Found {
         let (mut nothing, mut anything) = (Lsn(0), Lsn(u64::MAX));
         let is_placed = seen.is_some();
         let seen = match (self.settings.consistency, seen) {
@@ -463,12 +489,28 @@ impl Engine {
             (_, Some(seen)) => seen,
             (_, None) => &mut anything,
         };
-        match self.store.lookup(key, Reader { seen, now }) {
+        match look(Reader { seen, now }) {
             Lookup::Hit(entry) => Found::Hit(entry),
+            Lookup::OnDisk(entry) => Found::OnDisk(entry),
             Lookup::Behind(cost) if is_placed => Found::Behind(cost),
             Lookup::Behind(_) => Found::Unplaced,
             _ => Found::Nothing,
         }
+    }
+
+    /// Asks the disk for what is there; `None` if it would not come soon.
+    pub(crate) fn read(&self, key: Key, entry: Arc<Entry<Label>>) -> Option<Reading> {
+        self.disk.as_ref()?.read(key, entry)
+    }
+
+    /// Bytes that are written to disk before their time, so that memory can give them up.
+    pub(super) fn disk_writes_at(&self) -> usize {
+        if self.gives_from_disk_only() { 0 } else { self.settings.max_bytes / 8 }
+    }
+
+    /// Whether memory gives up all that is on disk.
+    pub(super) fn gives_from_disk_only(&self) -> bool {
+        self.settings.disk.as_ref().is_some_and(|disk| disk.only)
     }
 
     /// Whether the origin is asked before anything is given from here.
@@ -480,7 +522,8 @@ impl Engine {
     pub(crate) fn note_hit(&self, entry: &Entry<Label>) {
         let template = &entry.label.template;
         template.cached.hit(entry.cost);
-        template.figures.note(Duration::ZERO, entry.answer.all().len() as u64, false);
+        let bytes = entry.answer().map_or(0, |answer| answer.all().len());
+        template.figures.note(Duration::ZERO, bytes as u64, false);
     }
 
     /// Counts an answer that is fetched to be kept.

@@ -23,8 +23,8 @@ mod sink;
 
 pub(crate) use description::{Plan, Values};
 pub use disk::DiskSettings;
-pub(crate) use disk::{Disk, DiskFigures};
-pub(crate) use engine::{Engine, Fetched, Found, Who};
+pub(crate) use disk::{Disk, DiskFigures, ReadAnswer, Reading};
+pub(crate) use engine::{Engine, Fetched, Found, Label, Who};
 pub(crate) use figures::CacheFigures;
 pub(crate) use following::Following;
 pub(crate) use identity::Identity;

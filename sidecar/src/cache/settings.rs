@@ -138,6 +138,11 @@ impl CachingSettings {
         Duration::from_millis(self.flight_ms)
     }
 
+    /// How long a query waits for an answer that is on disk only.
+    pub(crate) fn read(&self) -> Duration {
+        Duration::from_millis(self.disk.as_ref().map_or(0, |disk| disk.wait_ms))
+    }
+
     pub(crate) const fn wait(&self) -> Duration {
         Duration::from_millis(self.wait_ms)
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::cache::Cache;
 use super::observe::{BOUNDS, Figures};
 use super::registry::Registry;
-use crate::cache::DiskFigures;
+use crate::cache::{DiskFigures, Following};
 use crate::replication::Status;
 
 /// Appends the figures of all caches: their clients and connections, and calls, errors, bytes and latency by
@@ -91,19 +91,23 @@ fn write_all(registry: &Registry, out: &mut String) -> std::fmt::Result {
     for cache in &caches {
         for template in cache.queries().all() {
             let labels = format!("cache=\"{}\",template=\"{:016x}\"", cache.id(), template.id);
-            let mut sum = 0;
-            let figures = &template.figures;
-            for (bucket, bound) in figures.buckets.iter().zip(BOUNDS) {
-                sum += bucket.load(Relaxed);
-                writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {sum}", bound as f64 / 1e6)?;
-            }
-            sum += figures.buckets[BOUNDS.len()].load(Relaxed);
-            writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {sum}")?;
-            writeln!(out, "{name}_sum{{{labels}}} {}", figures.micros.load(Relaxed) as f64 / 1e6)?;
-            writeln!(out, "{name}_count{{{labels}}} {sum}")?;
+            write_times(out, name, &labels, &template.figures)?;
         }
     }
     write_kept(&caches, out)
+}
+
+/// A histogram of one set of labels.
+fn write_times(out: &mut String, name: &str, labels: &str, figures: &Figures) -> std::fmt::Result {
+    let mut sum = 0;
+    for (bucket, bound) in figures.buckets.iter().zip(BOUNDS) {
+        sum += bucket.load(Relaxed);
+        writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {sum}", bound as f64 / 1e6)?;
+    }
+    sum += figures.buckets[BOUNDS.len()].load(Relaxed);
+    writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {sum}")?;
+    writeln!(out, "{name}_sum{{{labels}}} {}", figures.micros.load(Relaxed) as f64 / 1e6)?;
+    writeln!(out, "{name}_count{{{labels}}} {sum}")
 }
 
 /// What caches keep, altogether and by template.
@@ -139,27 +143,7 @@ fn write_kept(caches: &[Arc<Cache>], out: &mut String) -> std::fmt::Result {
             writeln!(out, "integratedb_cache_{name}{{cache=\"{id}\"}} {}", count(figures))?;
         }
     }
-    let disks: Vec<_> = following
-        .iter()
-        .filter_map(|(cache, following)| Some((cache.id(), following.engine().disk()?.figures())))
-        .collect();
-    type Figure = fn(&DiskFigures) -> u64;
-    let counts: [(&str, &str, &str, Figure); 6] = [
-        ("off", "gauge", "1 if the file can't be used.", |f| u64::from(f.off.is_some())),
-        ("entries", "gauge", "Answers in the file.", |f| f.entries),
-        ("bytes", "gauge", "What the file takes.", |f| f.file_bytes),
-        ("restored", "gauge", "Answers brought back when the process began.", |f| f.restored),
-        ("passed_over_total", "counter", "Answers that found no room in the file.", |f| {
-            f.passed_over
-        }),
-        ("writes_total", "counter", "Transactions of the file.", |f| f.writes),
-    ];
-    for (name, kind, help, count) in counts.into_iter().filter(|_| !disks.is_empty()) {
-        head(out, &format!("integratedb_cache_disk_{name}"), kind, help)?;
-        for (id, figures) in &disks {
-            writeln!(out, "integratedb_cache_disk_{name}{{cache=\"{id}\"}} {}", count(figures))?;
-        }
-    }
+    write_disks(&following, out)?;
     let name = "integratedb_cache_query_hits_total";
     head(out, name, "counter", "Answers given from the cache, by template.")?;
     for (cache, _) in &following {
@@ -178,6 +162,51 @@ fn write_kept(caches: &[Arc<Cache>], out: &mut String) -> std::fmt::Result {
 pub(crate) fn readers(registry: &Registry) -> Vec<(String, Status)> {
     let status = |cache: &Arc<Cache>| Some((cache.id().to_string(), cache.following()?.status()?));
     registry.caches().iter().filter_map(status).collect()
+}
+
+/// What is on disk, and how reading it goes.
+fn write_disks(following: &[(&Arc<Cache>, &Arc<Following>)], out: &mut String) -> std::fmt::Result {
+    let disks: Vec<_> = following
+        .iter()
+        .filter_map(|(cache, following)| {
+            let engine = following.engine();
+            Some((cache.id(), engine.disk()?, engine.store().figures()))
+        })
+        .collect();
+    if disks.is_empty() {
+        return Ok(());
+    }
+    type Count = fn(&DiskFigures, &integratedb_cache::Figures) -> u64;
+    let counts: [(&str, &str, &str, Count); 13] = [
+        ("off", "gauge", "1 if the file can't be used.", |f, _| u64::from(f.off.is_some())),
+        ("entries", "gauge", "Answers in the file.", |f, _| f.entries),
+        ("bytes", "gauge", "What the file takes.", |f, _| f.file_bytes),
+        ("restored", "gauge", "Answers brought back when the process began.", |f, _| f.restored),
+        ("passed_over_total", "counter", "Answers that found no room in the file.", |f, _| {
+            f.passed_over
+        }),
+        ("writes_total", "counter", "Transactions of the file.", |f, _| f.writes),
+        ("only", "gauge", "Answers that are on disk only.", |_, f| f.on_disk as u64),
+        ("only_bytes", "gauge", "How long these are.", |_, f| f.disk_bytes as u64),
+        ("hits_total", "counter", "Answers given from disk.", |_, f| f.disk_hits),
+        ("spilled_total", "counter", "Answers that left memory to make room.", |_, f| f.spilled),
+        ("promoted_total", "counter", "Answers that came back to memory.", |_, f| f.promoted),
+        ("lost_total", "counter", "Answers that could not be read.", |_, f| f.lost),
+        ("late_total", "counter", "Answers that were not read in time.", |f, _| f.late),
+    ];
+    for (name, kind, help, count) in counts {
+        head(out, &format!("integratedb_cache_disk_{name}"), kind, help)?;
+        for (id, disk, kept) in &disks {
+            let value = count(&disk.figures(), kept);
+            writeln!(out, "integratedb_cache_disk_{name}{{cache=\"{id}\"}} {value}")?;
+        }
+    }
+    let name = "integratedb_cache_disk_read_seconds";
+    head(out, name, "histogram", "From asking the disk for an answer to its end.")?;
+    for (id, disk, _) in &disks {
+        write_times(out, name, &format!("cache=\"{id}\""), disk.reads())?;
+    }
+    Ok(())
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) -> std::fmt::Result {

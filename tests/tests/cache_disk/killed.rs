@@ -15,7 +15,7 @@ fn query(id: u32) -> String {
 }
 
 /// A number below `bound`, by chance. Marsaglia, "Xorshift RNGs", Journal of Statistical Software 8(14), 2003.
-fn random(state: &mut u64, bound: u64) -> u64 {
+pub(crate) fn random(state: &mut u64, bound: u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;

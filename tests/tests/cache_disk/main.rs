@@ -2,6 +2,7 @@
 
 mod faults;
 mod killed;
+mod overflow;
 mod restart;
 
 use std::cell::Cell;
@@ -27,6 +28,8 @@ struct World {
     database: Database,
     files: TempDir,
     process: Option<Process>,
+    /// Further lines of the section `[caches.pass.caching]`.
+    memory: String,
     /// Further lines of the section `[caches.pass.caching.disk]`.
     further: String,
     largest: Cell<Option<u64>>,
@@ -43,6 +46,7 @@ impl World {
             database,
             files,
             process: None,
+            memory: String::new(),
             further: String::new(),
             largest: Cell::new(None),
         })
@@ -69,7 +73,8 @@ impl World {
         let origin = integratedb_sidecar::proxy::origin_of(&url).map_err(anyhow::Error::msg)?;
         let text = format!(
             "[proxy]\ndefault_cache = 'pass'\n[caches.pass]\norigin = \"{origin}\"\n[caches.pass.caching]\n\
-             url = '{url}'\nslot = 'permanent'\nslot_name = '{slot}'\nwait_ms = 5000\n[caches.pass.caching.disk]\npath = '{}'\n{}",
+             url = '{url}'\nslot = 'permanent'\nslot_name = '{slot}'\nwait_ms = 5000\n{}[caches.pass.caching.disk]\npath = '{}'\n{}",
+            self.memory,
             self.folder().display(),
             self.further
         );

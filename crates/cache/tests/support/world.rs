@@ -1,11 +1,12 @@
 //! The steps, and the judgement on each hit.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use integratedb_cache::{
-    Answer, ColumnId, Entry, Faults, FenceId, FillResult, FillTicket, Key, Lookup, Lsn, Outcome,
-    Reader, Scope, Settings, Snapshot, Store, TableId, Value,
+    Answer, ColumnId, Durable, Entry, Faults, FenceId, FillResult, FillTicket, Key, Lookup, Lsn,
+    Observer, Outcome, Reader, Removal, Scope, Settings, Snapshot, Store, TableId, Value,
 };
 
 use super::model::{Database, Query, TABLES, Transaction, queries};
@@ -62,6 +63,61 @@ pub(crate) enum Step {
     },
     Lose,
     Restart,
+    /// The file holds what was stored, and not what was removed. Memory gives it up at once, or when it wants room.
+    Save {
+        spills: bool,
+    },
+    /// The session's read from disk ends.
+    Read {
+        session: usize,
+    },
+    /// The disk wants room.
+    Shed,
+    /// The file is lost, or there again.
+    Spills {
+        spills: bool,
+    },
+}
+
+/// What is on disk, as the observer of a store sees to it.
+#[derive(Default)]
+struct File {
+    noted: HashMap<u128, Option<Arc<Entry<()>>>>,
+    answers: HashMap<u128, Answer>,
+}
+
+struct Follows(Arc<Mutex<File>>);
+
+impl Follows {
+    fn note(&self, key: Key, entry: Option<Arc<Entry<()>>>) {
+        self.0.lock().expect("no panic").noted.insert(key.0, entry);
+    }
+}
+
+impl Observer<()> for Follows {
+    fn stored(&self, key: Key, entry: &Arc<Entry<()>>) {
+        self.note(key, Some(Arc::clone(entry)));
+    }
+
+    fn removed(&self, key: Key, _: &Entry<()>, _: Removal) {
+        self.note(key, None);
+    }
+}
+
+impl File {
+    fn save(&mut self) {
+        for (key, entry) in self.noted.drain() {
+            match entry.as_ref().and_then(|entry| Some((entry, entry.answer()?))) {
+                Some((entry, answer)) => {
+                    self.answers.insert(key, answer.clone());
+                    entry.durable.note();
+                }
+                // What came back without its bytes has them there already.
+                None if entry.is_some() => {}
+                None => drop(self.answers.remove(&key)),
+            }
+        }
+    }
 }
 
 /// Why an answer is wrong.
@@ -84,6 +140,14 @@ struct Session {
     /// The oldest version that does not go back.
     floor: usize,
     fill: Option<Fill>,
+    reading: Option<Reading>,
+}
+
+/// What a session reads from disk.
+struct Reading {
+    query: usize,
+    ticket: Arc<Entry<()>>,
+    answer: Answer,
 }
 
 struct World {
@@ -98,13 +162,17 @@ struct World {
     fences: Vec<(FenceId, usize)>,
     now: Instant,
     settings: Settings,
+    file: Arc<Mutex<File>>,
     hits: usize,
+    disk_hits: u64,
 }
 
-/// Runs steps against a cache with these faults. Gives how many hits there were.
-pub(crate) fn run(steps: &[Step], faults: Faults, max_bytes: usize) -> Result<usize, Wrong> {
+/// Runs steps against a cache with these faults. Gives how many hits there were, and how many of
+/// them were read from disk.
+pub(crate) fn run(steps: &[Step], faults: Faults, max_bytes: usize) -> Result<(usize, u64), Wrong> {
     let settings = Settings {
         max_bytes,
+        disk_only: false,
         max_entry_bytes: max_bytes,
         max_age: Duration::from_secs(5),
         shards: 2,
@@ -114,16 +182,19 @@ pub(crate) fn run(steps: &[Step], faults: Faults, max_bytes: usize) -> Result<us
         faults,
     };
     let now = Instant::now();
+    let file = Arc::default();
     let mut world = World {
         database: Database::new(),
-        store: Store::new(settings.clone(), now),
+        store: store(&settings, now, &file),
         sessions: (0..SESSIONS).map(|_| Session::default()).collect(),
         applied: 0,
         acknowledged: Vec::new(),
         fences: Vec::new(),
         now,
         settings,
+        file,
         hits: 0,
+        disk_hits: 0,
     };
     world.store.resume();
     world.store.fresh(now);
@@ -135,7 +206,13 @@ pub(crate) fn run(steps: &[Step], faults: Faults, max_bytes: usize) -> Result<us
         }
     }
     world.store.audit().map_err(Wrong)?;
-    Ok(world.hits)
+    Ok((world.hits, world.disk_hits + world.store.figures().disk_hits))
+}
+
+fn store(settings: &Settings, now: Instant, file: &Arc<Mutex<File>>) -> Store<()> {
+    let store = Store::observed(settings.clone(), now, Box::new(Follows(Arc::clone(file))));
+    store.set_spills(true);
+    store
 }
 
 impl World {
@@ -193,6 +270,16 @@ impl World {
             Step::Purge { table } => drop(self.store.purge_table(TableId(table))),
             Step::Lose => self.lose(),
             Step::Restart => self.restart(),
+            Step::Save { spills } => {
+                self.file.lock().expect("no panic").save();
+                if spills {
+                    let keys = 0..queries().len() as u128;
+                    self.store.spill_now(keys.map(|query| Key(query + 1)));
+                }
+            }
+            Step::Read { session } => return self.read(session),
+            Step::Shed => drop(self.store.shed(200, self.now)),
+            Step::Spills { spills } => drop(self.store.set_spills(spills)),
         }
         Ok(())
     }
@@ -285,7 +372,8 @@ impl World {
                 snapshot,
                 understood,
                 position,
-                cost: Duration::from_micros(100),
+                // Worth a place on disk, however short the answer is.
+                cost: Duration::from_millis(10),
                 label: Arc::new(()),
                 until: None,
                 seen_by_replication: true,
@@ -294,7 +382,20 @@ impl World {
         );
     }
 
+    /// A session has read what it wanted from disk.
+    fn read(&mut self, session: usize) -> Result<(), Wrong> {
+        let reading = self.sessions[session % SESSIONS].reading.as_ref();
+        match reading.map(|reading| reading.query) {
+            Some(query) => self.look(session, query, true),
+            None => Ok(()),
+        }
+    }
+
     fn lookup(&mut self, session: usize, query: usize) -> Result<(), Wrong> {
+        self.look(session, query, false)
+    }
+
+    fn look(&mut self, session: usize, query: usize, is_read: bool) -> Result<(), Wrong> {
         let all = queries();
         let query = query % all.len();
         let session = session % SESSIONS;
@@ -303,11 +404,26 @@ impl World {
         let session = &mut self.sessions[session];
         let mut seen = if is_written { Lsn(u64::MAX) } else { session.seen };
         let reader = Reader { seen: &mut seen, now: self.now };
-        let Lookup::Hit(entry) = self.store.lookup(Key(query as u128 + 1), reader) else {
-            return Ok(());
+        let key = Key(query as u128 + 1);
+        let looked = match session.reading.take() {
+            Some(Reading { ticket, answer, .. }) if is_read => {
+                self.store.lookup_read(key, &ticket, answer, reader)
+            }
+            _ => self.store.lookup(key, reader),
+        };
+        let entry = match looked {
+            Lookup::Hit(entry) => entry,
+            Lookup::OnDisk(ticket) => {
+                let answer = self.file.lock().expect("no panic").answers.get(&{ key.0 }).cloned();
+                let answer = answer.ok_or_else(|| Wrong("not on disk".to_owned()))?;
+                session.reading = Some(Reading { query, ticket, answer });
+                return Ok(());
+            }
+            _ => return Ok(()),
         };
         session.seen = session.seen.max(seen);
         self.hits += 1;
+        let rows = entry.answer().expect("a hit").rows();
         let database = &self.database;
         // Commits become visible in another order than they are in the log. An applied transaction, or a write of
         // somebody else, that does not change this answer may be visible only after one that does and is not
@@ -322,14 +438,13 @@ impl World {
         let acknowledged = self.acknowledged.iter().copied().filter(changes).max();
         let floor = session.floor.max(acknowledged.unwrap_or(0)).max(applied.unwrap_or(0));
         // The oldest that it may be is the best for later: a session only goes forward from it.
-        let found = (floor..database.versions.len())
-            .find(|version| answer(*version) == entry.answer.rows());
+        let found = (floor..database.versions.len()).find(|version| answer(*version) == rows);
         let Some(version) = found else {
             return Err(Wrong(format!(
                 "{:?} gave {}, which is no version since {floor} (applied {applied:?}, \
                  acknowledged {acknowledged:?}, session {}): {:?}",
                 all[query],
-                String::from_utf8_lossy(entry.answer.rows()),
+                String::from_utf8_lossy(rows),
                 session.floor,
                 &database.versions[floor..],
             )));
@@ -362,14 +477,19 @@ impl World {
         let mut kept = Vec::new();
         for query in 0..queries().len() {
             let reader = Reader { seen: &mut Lsn(0), now: self.now };
-            if let Lookup::Hit(entry) = self.store.lookup(Key(query as u128 + 1), reader) {
-                kept.push((Key(query as u128 + 1), entry));
+            let key = Key(query as u128 + 1);
+            // What was not saved is lost, and what was removed since comes again from the log.
+            if let Lookup::Hit(entry) | Lookup::OnDisk(entry) = self.store.lookup(key, reader) {
+                kept.push((key, entry));
             }
         }
-        self.store = Store::new(self.settings.clone(), self.now);
+        self.file.lock().expect("no panic").save();
+        self.disk_hits += self.store.figures().disk_hits;
+        self.store = store(&self.settings, self.now, &self.file);
         for (key, entry) in kept {
             let restored = Entry {
-                answer: entry.answer.clone(),
+                body: entry.body.clone(),
+                durable: Durable::yes(),
                 read_at: entry.read_at.clone(),
                 position: entry.position,
                 pins: entry.pins.clone(),
@@ -378,6 +498,8 @@ impl World {
                 until: entry.until,
                 seen_by_replication: entry.seen_by_replication,
             };
+            // By turns with its bytes and without, as where there is not room for all.
+            let restored = if { key.0 } % 2 == 0 { restored.without_answer() } else { restored };
             let _: Outcome = self.store.restore(key, restored, self.now);
         }
         for table in 0..TABLES {

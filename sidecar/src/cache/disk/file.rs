@@ -3,13 +3,14 @@
 //! It is one of redb's, which is a B-tree that is copied on write: after a crash it is as its last transaction left
 //! it. What lies in a folder of its own beside a lock is surely ours to remove.
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 use super::head::{Head, Names};
 use crate::seal::Sealer;
@@ -17,7 +18,7 @@ use crate::seal::Sealer;
 const ENTRIES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("entries");
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 
-/// Pages that redb keeps in memory. The entries are there already.
+/// Pages that redb keeps in memory. The entries that are asked for most are there already.
 const PAGES: usize = 8 << 20;
 
 /// Why there is no file, or no more.
@@ -76,19 +77,43 @@ impl Folder {
 }
 
 /// What changes in one transaction.
-pub(super) struct Changes<'a, I> {
+pub(super) struct Changes<'a, R, S> {
     /// What was written before is void.
     pub(super) clear: bool,
+    /// Keys that lead to nothing now.
+    pub(super) removed: R,
     /// Keys with what they lead to now.
-    pub(super) entries: I,
+    pub(super) stored: S,
     pub(super) head: &'a Head,
     /// If they changed.
     pub(super) names: Option<&'a Names>,
 }
 
+/// The entries of an open file, for who reads some of them.
+pub(super) struct Records {
+    database: Arc<Database>,
+    sealer: Arc<Sealer>,
+}
+
+impl Records {
+    /// What was written last for a key, if anything was.
+    pub(super) fn read(&self, key: u128) -> Result<Option<Vec<u8>>, FileError> {
+        guarded(|| {
+            let reading = self.database.begin_read().map_err(redb::Error::from)?;
+            let table = match reading.open_table(ENTRIES) {
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                other => other.map_err(redb::Error::from)?,
+            };
+            let Some(value) = table.get(key).map_err(redb::Error::from)? else { return Ok(None) };
+            let plain = self.sealer.open(&key.to_le_bytes(), value.value());
+            plain.map(Some).ok_or(FileError::Damaged)
+        })
+    }
+}
+
 /// An open file.
 pub(super) struct File {
-    database: Database,
+    database: Arc<Database>,
     folder: Arc<Folder>,
     sealer: Arc<Sealer>,
     /// What its entries take.
@@ -124,7 +149,7 @@ impl File {
             Ok(database)
         });
         Ok(Self {
-            database: opened?,
+            database: Arc::new(opened?),
             folder,
             sealer,
             bytes: 0,
@@ -149,6 +174,33 @@ impl File {
         let max_bytes = self.budget * 2;
         self.destroy();
         Self::open(folder, sealer, max_bytes)
+    }
+
+    /// For who reads beside.
+    pub(super) fn records(&self) -> Records {
+        Records { database: Arc::clone(&self.database), sealer: Arc::clone(&self.sealer) }
+    }
+
+    /// About what its entries take, before they were looked at.
+    pub(super) fn stored_bytes(&self) -> Result<u64, FileError> {
+        guarded(|| {
+            let reading = self.database.begin_read().map_err(redb::Error::from)?;
+            match reading.open_table(ENTRIES) {
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+                Err(error) => Err(redb::Error::from(error).into()),
+                Ok(table) => Ok(table.stats().map_err(redb::Error::from)?.stored_bytes()),
+            }
+        })
+    }
+
+    /// What its entries take is about to be free.
+    pub(super) const fn forget(&mut self) {
+        (self.entries, self.bytes) = (0, 0);
+    }
+
+    /// How much room it lacks for so much more.
+    pub(super) const fn lacks(&self, more: u64) -> u64 {
+        (self.bytes + more).saturating_sub(self.budget)
     }
 
     /// What it says of itself. A new file says nothing.
@@ -206,14 +258,14 @@ impl File {
         Ok(useless)
     }
 
-    /// Writes; when it returns, it is durable.
+    /// Writes; when it returns, it is durable. Gives the keys whose entries found no room.
     pub(super) fn write(
         &mut self,
-        changes: Changes<'_, impl Iterator<Item = (u128, Option<Vec<u8>>)>>,
-    ) -> Result<(), FileError> {
+        changes: Changes<'_, impl Iterator<Item = u128>, impl Iterator<Item = (u128, Vec<u8>)>>,
+    ) -> Result<HashSet<u128>, FileError> {
         let Self { database, sealer, budget, .. } = &*self;
-        let (mut entries, mut bytes, mut passed_over) =
-            (self.entries, self.bytes, self.passed_over);
+        let (mut entries, mut bytes) = (self.entries, self.bytes);
+        let mut passed_over = HashSet::new();
         guarded(|| {
             // As durable as it can be unless told otherwise: it has reached the disk when `commit` returns.
             let writing = database.begin_write().map_err(redb::Error::from)?;
@@ -223,7 +275,10 @@ impl File {
             }
             {
                 let mut table = writing.open_table(ENTRIES).map_err(redb::Error::from)?;
-                for (key, value) in changes.entries {
+                let removed = changes.removed.map(|key| (key, None));
+                let stored = changes.stored.map(|(key, value)| (key, Some(value)));
+                // Those first that make room.
+                for (key, value) in removed.chain(stored) {
                     // What was there is out of date, also where there is no room for what comes.
                     if let Some(old) = table.remove(key).map_err(redb::Error::from)? {
                         entries -= 1;
@@ -232,7 +287,7 @@ impl File {
                     let Some(value) = value else { continue };
                     let sealed = sealer.seal(&key.to_le_bytes(), &value);
                     if bytes + sealed.len() as u64 > *budget {
-                        passed_over += 1;
+                        passed_over.insert(key);
                         continue;
                     }
                     table.insert(key, sealed.as_slice()).map_err(redb::Error::from)?;
@@ -253,9 +308,10 @@ impl File {
             }
             Ok(writing.commit().map_err(redb::Error::from)?)
         })?;
-        (self.entries, self.bytes, self.passed_over) = (entries, bytes, passed_over);
+        (self.entries, self.bytes) = (entries, bytes);
+        self.passed_over += passed_over.len() as u64;
         self.is_new = false;
-        Ok(())
+        Ok(passed_over)
     }
 
     /// What the file takes.

@@ -24,11 +24,13 @@
 
 mod file;
 mod head;
+mod reads;
 mod record;
 mod settings;
 mod tier;
 mod worker;
 
 pub(crate) use head::{Names, Source};
+pub(crate) use reads::{ReadAnswer, Reading};
 pub use settings::DiskSettings;
 pub(crate) use tier::{Disk, DiskFigures};

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use integratedb_cache::{Answer, ColumnId, Digest, Entry, Lsn, Pin, Snapshot, TableId, Xid};
+use integratedb_cache::{
+    Answer, Body, ColumnId, Digest, Durable, Entry, Lsn, Pin, Snapshot, TableId, Xid,
+};
 
 use crate::cache::engine::Label;
 
@@ -25,9 +27,9 @@ impl Now {
     }
 }
 
-/// What to write of an entry.
-pub(super) fn write(entry: &Entry<Label>, now: Now) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entry.answer.all().len() + 256);
+/// What to write of an entry, which has its bytes.
+pub(super) fn write(entry: &Entry<Label>, answer: &Answer, now: Now) -> Vec<u8> {
+    let mut out = Vec::with_capacity(length(entry));
     let mut number = |number: u64| out.extend_from_slice(&number.to_le_bytes());
     number(entry.position.0);
     number(u64::try_from(entry.cost.as_micros()).unwrap_or(u64::MAX));
@@ -47,9 +49,7 @@ pub(super) fn write(entry: &Entry<Label>, now: Now) -> Vec<u8> {
         number(pin.column.map_or(u64::MAX, |column| u64::from(column.0.cast_unsigned())));
         number(pin.digest.0);
     }
-    for bytes in
-        [entry.label.template.text.as_bytes(), entry.answer.description(), entry.answer.rows()]
-    {
+    for bytes in [entry.label.template.text.as_bytes(), answer.description(), answer.rows()] {
         out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
         out.extend_from_slice(bytes);
     }
@@ -64,8 +64,28 @@ pub(super) enum Read {
     Expired,
 }
 
-/// Reads an entry; `None` if nobody wrote this.
-pub(super) fn read(bytes: &[u8], now: Now, label: impl FnOnce(&str) -> Arc<Label>) -> Option<Read> {
+/// About how long the record of an entry is, sealed.
+pub(super) fn length(entry: &Entry<Label>) -> usize {
+    let numbers = 8 + entry.read_at.in_progress.len() + 3 * entry.pins.len() + 3;
+    let answer = entry.answer().map_or(0, |answer| answer.all().len());
+    8 * numbers + entry.label.template.text.len() + answer + 64
+}
+
+/// What a record says.
+struct Parts<'a> {
+    position: Lsn,
+    cost: Duration,
+    /// When it was written, and how long it counted from then on.
+    written: u64,
+    left: u64,
+    read_at: Snapshot,
+    pins: Box<[Pin]>,
+    template: &'a str,
+    description: &'a [u8],
+    rows: &'a [u8],
+}
+
+fn parts(bytes: &[u8]) -> Option<Parts<'_>> {
     let mut rest = Rest(bytes);
     let position = Lsn(rest.number()?);
     let cost = Duration::from_micros(rest.number()?);
@@ -81,10 +101,31 @@ pub(super) fn read(bytes: &[u8], now: Now, label: impl FnOnce(&str) -> Arc<Label
         Some(Pin { table, column, digest: Digest(rest.number()?) })
     })?;
     let template = std::str::from_utf8(rest.bytes()?).ok()?;
-    let answer = Answer::new(rest.bytes()?, rest.bytes()?);
-    if !rest.0.is_empty() {
-        return None;
-    }
+    let (description, rows) = (rest.bytes()?, rest.bytes()?);
+    let read_at = Snapshot::new(xmin, xmax, in_progress).ok()?;
+    let pins = pins.into();
+    rest.0.is_empty().then_some(Parts {
+        position,
+        cost,
+        written,
+        left,
+        read_at,
+        pins,
+        template,
+        description,
+        rows,
+    })
+}
+
+/// Reads an entry, without its bytes if they are to stay where they are; `None` if nobody wrote this.
+pub(super) fn read(
+    bytes: &[u8],
+    now: Now,
+    without_answer: bool,
+    label: impl FnOnce(&str) -> Arc<Label>,
+) -> Option<Read> {
+    let Parts { position, cost, written, left, read_at, pins, template, description, rows } =
+        parts(bytes)?;
     let until = match left {
         u64::MAX => None,
         left => {
@@ -95,17 +136,35 @@ pub(super) fn read(bytes: &[u8], now: Now, label: impl FnOnce(&str) -> Arc<Label
             }
         }
     };
+    let body = match without_answer {
+        true => Body::Disk {
+            bytes: description.len() + rows.len(),
+            is_described: !description.is_empty(),
+        },
+        false => Body::Memory(Answer::new(description, rows)),
+    };
     let entry = Entry {
-        answer,
-        read_at: Snapshot::new(xmin, xmax, in_progress).ok()?,
+        body,
+        durable: Durable::yes(),
+        read_at,
         position,
-        pins: pins.into(),
+        pins,
         label: label(template),
         cost,
         until,
         seen_by_replication: true,
     };
     Some(Read::Entry(Box::new(entry)))
+}
+
+/// The bytes of an entry, if this is what was written of it. A record of the same question at another time is not: what
+/// decides whether it counts has to be the record's own.
+pub(super) fn read_answer(bytes: &[u8], entry: &Entry<Label>) -> Option<Answer> {
+    let parts = parts(bytes)?;
+    let is_it = parts.read_at == entry.read_at
+        && parts.position == entry.position
+        && parts.pins == entry.pins;
+    is_it.then(|| Answer::new(parts.description, parts.rows))
 }
 
 struct Rest<'a>(&'a [u8]);
@@ -141,9 +200,14 @@ mod tests {
         Arc::new(Label { template: Queries::new(1, [0; 16]).recall(text) })
     }
 
+    fn answer() -> Answer {
+        Answer::new(b"description", b"rows")
+    }
+
     fn entry(until: Option<Instant>) -> Entry<Label> {
         Entry {
-            answer: Answer::new(b"description", b"rows"),
+            body: Body::Memory(answer()),
+            durable: Durable::default(),
             read_at: "10:20:10,14".parse().expect("a snapshot"),
             position: Lsn(77),
             pins: [
@@ -159,7 +223,7 @@ mod tests {
     }
 
     fn back(bytes: &[u8], now: Now) -> Option<Read> {
-        read(bytes, now, |text| {
+        read(bytes, now, false, |text| {
             assert_eq!(text, TEXT);
             label(text)
         })
@@ -168,9 +232,10 @@ mod tests {
     #[test]
     fn an_entry_is_read_as_it_was_written() {
         let (now, written) = (Now::read(), entry(None));
-        let bytes = write(&written, now);
+        let bytes = write(&written, &answer(), now);
+        assert!(bytes.len() <= length(&written) && length(&written) <= bytes.len() + 64);
         let Some(Read::Entry(read)) = back(&bytes, now) else { panic!("it was written") };
-        assert_eq!((&read.answer, &read.read_at), (&written.answer, &written.read_at));
+        assert_eq!((&read.body, &read.read_at), (&written.body, &written.read_at));
         assert_eq!((read.position, &read.pins), (written.position, &written.pins));
         assert_eq!((read.cost, read.until), (written.cost, None));
         for cut in 0..bytes.len() {
@@ -180,9 +245,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_of_the_entry_is_not_its_answer() {
+        let (now, left) = (Now::read(), entry(None).without_answer());
+        let bytes = write(&entry(None), &answer(), now);
+        assert_eq!(read_answer(&bytes, &left), Some(answer()));
+        let Some(Read::Entry(stub)) = read(&bytes, now, true, label) else {
+            panic!("it was written")
+        };
+        assert_eq!(stub.body, left.body);
+        assert_eq!(stub.body, Body::Disk { bytes: 15, is_described: true });
+        assert_eq!(read_answer(&bytes, &stub), Some(answer()));
+        let others = [
+            Entry { position: Lsn(78), ..entry(None) },
+            Entry { read_at: "10:20:10".parse().expect("a snapshot"), ..entry(None) },
+            Entry { pins: [].into(), ..entry(None) },
+        ];
+        for other in others {
+            assert_eq!(read_answer(&write(&other, &answer(), now), &left), None);
+        }
+        assert_eq!(read_answer(&bytes[1..], &left), None);
+    }
+
+    #[test]
     fn time_goes_on_while_the_process_is_away() {
         let now = Now::read();
-        let bytes = write(&entry(Some(now.instant + Duration::from_secs(60))), now);
+        let until = Some(now.instant + Duration::from_secs(60));
+        let bytes = write(&entry(until), &answer(), now);
         let at = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
             let system = if seconds < 0 { now.system - distance } else { now.system + distance };

@@ -20,16 +20,28 @@ pub struct DiskSettings {
     /// encrypted.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
+    /// Milliseconds a query waits for an answer that is on disk only, before it goes to the origin.
+    #[serde(default = "wait_ms")]
+    pub wait_ms: u64,
+    /// Answers are given from disk alone: for tests of it.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub only: bool,
 }
 
 const fn max_bytes() -> u64 {
     1 << 30
 }
 
+const fn wait_ms() -> u64 {
+    20
+}
+
 impl DiskSettings {
     /// The usual ones for a folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), max_bytes: max_bytes(), key_file: None }
+        let (max_bytes, wait_ms) = (max_bytes(), wait_ms());
+        Self { path: path.into(), max_bytes, key_file: None, wait_ms, only: false }
     }
 
     /// What is written passes through this. Errors say what is wrong with the key: without the key that was asked for,

@@ -11,11 +11,13 @@ use tokio::sync::oneshot::Sender;
 
 use super::file::{File, FileError, Folder};
 use super::head::{Head, Names, Source};
+use super::reads::{Reading, Reads};
+use super::record;
 use super::settings::DiskSettings;
 use super::worker::Worker;
 use crate::cache::engine::{Engine, Label};
 use crate::cache::rules::Rules;
-use crate::proxy::observe::Queries;
+use crate::proxy::observe::{Figures, Queries};
 use crate::replication::Connected;
 
 /// After so long without a transaction that was due, the origin's log is held back no more.
@@ -25,6 +27,10 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(super) struct Pending {
     /// Keys with what they lead to since the last transaction.
     pub(super) entries: HashMap<u128, Option<Arc<Entry<Label>>>>,
+    /// About what was stored of them, in bytes; and with how many the file is written before its time, so that memory
+    /// can give them up.
+    pub(super) bytes: usize,
+    pub(super) enough: usize,
     /// All before is void.
     pub(super) clear: bool,
     pub(super) head: Head,
@@ -59,6 +65,8 @@ pub(crate) struct DiskFigures {
     pub(crate) passed_over: u64,
     /// Transactions of the file.
     pub(crate) writes: u64,
+    /// Answers that were wanted, but not before it was too late.
+    pub(crate) late: u64,
     /// Up to where it is complete.
     pub(crate) durable: Lsn,
     /// Why it is off, if it is.
@@ -79,6 +87,7 @@ pub(crate) struct Disk {
     /// Until the thread has it.
     file: Mutex<Option<File>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    reads: Arc<Reads>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -113,6 +122,8 @@ impl Disk {
         let key = hex::decode_to_slice(&head.key, &mut kept).map_or(key, |()| kept);
         let pending = Pending {
             entries: HashMap::new(),
+            bytes: 0,
+            enough: usize::MAX,
             clear: false,
             durable: Lsn(head.position),
             head,
@@ -135,6 +146,7 @@ impl Disk {
             names,
             file: Mutex::new(file),
             thread: Mutex::default(),
+            reads: Arc::default(),
         })
     }
 
@@ -160,7 +172,10 @@ impl Disk {
             lock(&self.shared.pending).loading = false;
             return;
         };
-        let worker = Worker::new(Arc::clone(&self.shared), engine, self.names.clone());
+        self.reads.start(engine.store());
+        lock(&self.shared.pending).enough = engine.disk_writes_at();
+        let (shared, reads) = (Arc::clone(&self.shared), Arc::clone(&self.reads));
+        let worker = Worker::new(shared, reads, engine, self.names.clone());
         let started = std::thread::Builder::new()
             .name("disk".to_owned())
             .spawn(move || worker.run(file, &queries, ready));
@@ -169,6 +184,8 @@ impl Disk {
 
     /// Writes what is to be written and closes the file. The log is held back for a while, for whoever opens it next.
     pub(crate) fn close(&self) {
+        // The file has to be in nobody's hands when this returns.
+        self.reads.end();
         self.shared.stop.store(true, Ordering::SeqCst);
         drop(lock(&self.file).take());
         // The thread looks at `stop` under this lock before it sleeps.
@@ -240,11 +257,22 @@ impl Disk {
         pending.durable.min(applied)
     }
 
+    /// Asks for the bytes of an entry that has them on disk; `None` if they would not come soon.
+    pub(crate) fn read(&self, key: Key, entry: Arc<Entry<Label>>) -> Option<Reading> {
+        self.reads.read(key, entry)
+    }
+
+    /// How reading went.
+    pub(crate) fn reads(&self) -> &Figures {
+        &self.reads.figures
+    }
+
     pub(crate) fn figures(&self) -> DiskFigures {
         let pending = lock(&self.shared.pending);
         DiskFigures {
             durable: pending.durable,
             off: pending.off.clone(),
+            late: self.reads.late.load(Ordering::Relaxed),
             ..pending.figures.clone()
         }
     }
@@ -259,6 +287,7 @@ impl Pending {
     /// All that was is void.
     pub(super) fn forget(&mut self) {
         self.entries.clear();
+        self.bytes = 0;
         self.clear = true;
         self.generation += 1;
         self.head.source = None;
@@ -283,6 +312,12 @@ impl Follows {
     fn note(&self, key: Key, entry: Option<&Arc<Entry<Label>>>) {
         let mut pending = lock(&self.0.pending);
         if pending.off.is_none() && !pending.closed && !(pending.loading && entry.is_some()) {
+            if let Some(entry) = entry {
+                pending.bytes += record::length(entry);
+                if pending.bytes > pending.enough {
+                    self.0.wake.notify_all();
+                }
+            }
             pending.entries.insert(key.0, entry.cloned());
         }
     }

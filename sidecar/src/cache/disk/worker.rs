@@ -11,6 +11,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::file::{Changes, File, FileError};
 use super::head::{Head, Names};
+use super::reads::Reads;
 use super::record::{self, Now, Read};
 use super::tier::{Pending, Shared, lock};
 use crate::cache::engine::{Engine, Label};
@@ -23,6 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The thread that reads and writes the file.
 pub(super) struct Worker {
     shared: Arc<Shared>,
+    reads: Arc<Reads>,
     engine: Arc<Engine>,
     /// As they are in the file.
     names: Names,
@@ -31,8 +33,13 @@ pub(super) struct Worker {
 
 impl Worker {
     /// `names`: those of the file.
-    pub(super) fn new(shared: Arc<Shared>, engine: Arc<Engine>, names: Names) -> Self {
-        Self { shared, engine, names, head: None }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        reads: Arc<Reads>,
+        engine: Arc<Engine>,
+        names: Names,
+    ) -> Self {
+        Self { shared, reads, engine, names, head: None }
     }
 
     /// Until it is told to end, or the file can't be used.
@@ -41,6 +48,7 @@ impl Worker {
         // The reader may have been told to end meanwhile.
         let _ = ready.send(());
         if let Some(file) = file {
+            self.reads.open(file.records());
             self.follow(file);
         }
     }
@@ -49,22 +57,25 @@ impl Worker {
         let now = Now::read();
         let mut labels: HashMap<String, Arc<Label>> = HashMap::new();
         let (store, mut restored) = (self.engine.store(), 0);
-        let loaded = file.load(|key, bytes| {
-            let label = |text: &str| {
-                let known = labels.get(text).cloned();
-                known.unwrap_or_else(|| {
-                    let label = Arc::new(Label { template: queries.recall(text) });
-                    labels.insert(text.to_owned(), Arc::clone(&label));
-                    label
-                })
-            };
-            let Read::Entry(entry) = record::read(bytes, now, label).ok_or(FileError::Damaged)?
-            else {
-                return Ok(false);
-            };
-            let stored = store.restore(Key(key), *entry, now.instant) == Outcome::Stored;
-            restored += u64::from(stored);
-            Ok(stored)
+        store.set_spills(true);
+        // Where there is not room for all, what is asked for decides which ones come back to memory.
+        let stays = file.stored_bytes().map(|bytes| bytes > store.max_bytes() as u64);
+        let loaded = stays.and_then(|stays| {
+            file.load(|key, bytes| {
+                let label = |text: &str| {
+                    let known = labels.get(text).cloned();
+                    known.unwrap_or_else(|| {
+                        let label = Arc::new(Label { template: queries.recall(text) });
+                        labels.insert(text.to_owned(), Arc::clone(&label));
+                        label
+                    })
+                };
+                let read = record::read(bytes, now, stays, label).ok_or(FileError::Damaged)?;
+                let Read::Entry(entry) = read else { return Ok(false) };
+                let stored = store.restore(Key(key), *entry, now.instant) == Outcome::Stored;
+                restored += u64::from(stored);
+                Ok(stored)
+            })
         });
         let is_void = {
             let mut pending = lock(&self.shared.pending);
@@ -102,6 +113,8 @@ impl Worker {
             }
             Err(why) => {
                 pending.turn_off(why.to_string());
+                drop(pending);
+                store.set_spills(false);
                 None
             }
         }
@@ -118,7 +131,10 @@ impl Worker {
                 Ok(Err(why)) => Some(why.to_string()),
                 Err(_) => Some(FileError::Panicked.to_string()),
             };
-            // The file goes first: from when it is off, the slot moves past what the file holds.
+            // What memory has given up is gone.
+            self.reads.shut();
+            self.engine.store().set_spills(false);
+            // The file goes before it is told: from when it is off, the slot moves past what the file holds.
             file.destroy();
             if let Some(why) = why {
                 lock(&self.shared.pending).turn_off(why);
@@ -130,7 +146,9 @@ impl Worker {
     /// Waits for the next transaction; true if it is the last.
     fn wait(&self) -> bool {
         let pending = lock(&self.shared.pending);
-        let is_on = |_: &mut Pending| !self.shared.stop.load(Ordering::SeqCst);
+        let is_on = |pending: &mut Pending| {
+            !self.shared.stop.load(Ordering::SeqCst) && pending.bytes <= pending.enough
+        };
         let waited = self.shared.wake.wait_timeout_while(pending, INTERVAL, is_on);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.shared.stop.load(Ordering::SeqCst)
@@ -149,7 +167,8 @@ impl Worker {
         if generation == pending.generation && pending.head.source.is_some() {
             pending.head.position = pending.head.position.max(applied.0);
         }
-        let entries = std::mem::take(&mut pending.entries);
+        let mut entries = std::mem::take(&mut pending.entries);
+        pending.bytes = 0;
         let clear = std::mem::take(&mut pending.clear);
         let (head, generation) = (pending.head.clone(), pending.generation);
         drop(pending);
@@ -159,14 +178,31 @@ impl Worker {
             return Ok(());
         }
         let now = Now::read();
-        file.write(Changes {
+        if clear {
+            file.forget();
+        }
+        let wanted = entries.values().flatten().map(|entry| record::length(entry) as u64).sum();
+        let missing = file.lacks(wanted);
+        if missing > 0 {
+            let shed = self.engine.store().shed(missing as usize, now.instant);
+            // Nothing newer can be here by these keys: what is not written yet is in memory.
+            entries.extend(shed.into_iter().map(|key| (key.0, None)));
+        }
+        let stored = || entries.iter().filter_map(|(key, entry)| Some((*key, entry.as_ref()?)));
+        let passed_over = file.write(Changes {
             clear,
-            entries: entries
-                .into_iter()
-                .map(|(key, entry)| (key, entry.map(|entry| record::write(&entry, now)))),
+            removed: entries.iter().filter(|(_, entry)| entry.is_none()).map(|(key, _)| *key),
+            stored: stored()
+                .filter_map(|(key, entry)| Some((key, record::write(entry, entry.answer()?, now)))),
             head: &head,
             names: has_names.then_some(&names),
         })?;
+        for (_, entry) in stored().filter(|(key, _)| !passed_over.contains(key)) {
+            entry.durable.note();
+        }
+        if self.engine.gives_from_disk_only() {
+            self.engine.store().spill_now(stored().map(|(key, _)| Key(key)));
+        }
         self.names = names;
         self.head = Some(head.clone());
         let mut pending = lock(&self.shared.pending);

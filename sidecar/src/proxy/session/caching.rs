@@ -12,7 +12,7 @@ use integratedb_cache::{FenceId, FillTicket, Follower, Leader, Lsn, Reached, Sco
 use integratedb_template::Outline;
 use integratedb_wire::bind_names;
 
-use crate::cache::{Engine, Identity, Plan, Values, Who};
+use crate::cache::{Engine, Identity, Plan, ReadAnswer, Reading, Values, Who};
 use crate::proxy::observe::Seen;
 use crate::proxy::statements::Statement;
 
@@ -64,6 +64,10 @@ pub(super) struct Caching {
     pub(super) is_cancelled: bool,
     /// It has waited for this unit.
     pub(super) has_waited: bool,
+    /// It has waited for the disk for this unit.
+    pub(super) has_read: bool,
+    /// What came from there.
+    pub(super) read: Option<ReadAnswer>,
     /// What the client said last was tried to be answered, in vain.
     pub(super) was_tried: bool,
     /// There is an answer to this unit that the session can't have now.
@@ -156,6 +160,8 @@ pub(super) enum Awaited {
     Position(Reached),
     /// Another session, to have the answer.
     Answer(Follower),
+    /// The disk.
+    Read(Reading),
 }
 
 impl Caching {
@@ -184,6 +190,8 @@ impl Caching {
             pause: None,
             is_cancelled: false,
             has_waited: false,
+            has_read: false,
+            read: None,
             was_tried: false,
             is_kept: false,
             is_revalidated: false,
@@ -342,6 +350,14 @@ impl Caching {
         }
     }
 
+    /// The unit is done with: what it has waited for counts no more.
+    pub(super) fn end_waits(&mut self) {
+        (self.has_waited, self.is_revalidated) = (false, false);
+        if std::mem::take(&mut self.has_read) {
+            self.read = None;
+        }
+    }
+
     /// Ready when there is nothing to wait for any more.
     pub(super) fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(pause) = &mut self.pause else { return Poll::Ready(()) };
@@ -351,14 +367,18 @@ impl Caching {
             || match &mut pause.what {
                 Awaited::Position(reached) => reached.poll(cx).is_ready(),
                 Awaited::Answer(follower) => follower.poll(cx).is_ready(),
+                Awaited::Read(reading) => reading.poll(cx).is_ready(),
             };
         if !is_over {
             return Poll::Pending;
         }
-        if matches!(pause.what, Awaited::Position(_)) {
-            self.engine.note_wait(pause.since.elapsed());
+        if let Some(pause) = self.pause.take() {
+            match pause.what {
+                Awaited::Position(_) => self.engine.note_wait(pause.since.elapsed()),
+                Awaited::Answer(_) => {}
+                Awaited::Read(reading) => self.read = reading.end(),
+            }
         }
-        self.pause = None;
         Poll::Ready(())
     }
 }

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use integratedb_cache::{Entry, Key};
 use integratedb_template::Class;
 use integratedb_wire::{Target, TransactionStatus, write};
 
 use super::Session;
 use super::caching::{Awaited, Caching, Pause};
 use super::up::LOOKED_INTO;
-use crate::cache::Found;
+use crate::cache::{Found, Label};
 use crate::proxy::observe::{Control, Seen};
 use crate::proxy::report::{self, Report};
 use crate::proxy::statements::{Statement, reading};
@@ -93,7 +94,7 @@ impl Session {
             Report::error(report::QUERY_CANCELED, "canceling statement due to user request")
                 .write(self.output.tail());
             write::backend::ready(self.output.tail(), TransactionStatus::Idle);
-            (caching.has_waited, caching.is_revalidated) = (false, false);
+            caching.end_waits();
             self.name_statement(caching, &unit, subject);
             return Kept::Answered(unit.length());
         }
@@ -117,14 +118,28 @@ impl Session {
             Unit::Extended(extended) => (extended.describes, extended.parameters),
         };
         let key = caching.engine.key(&subject.seen, subject.hash(), &identity, parameters);
-        match caching.engine.lookup(key, caching.seen.as_mut(), self.active) {
-            Found::Hit(_) if caching.engine.revalidates() && !caching.is_revalidated => Kept::Asks,
-            Found::Hit(entry) if !wants_description || !entry.answer.description().is_empty() => {
-                (caching.has_waited, caching.is_revalidated) = (false, false);
+        let mut found = caching.engine.lookup(key, caching.seen.as_mut(), self.active);
+        if let Found::Hit(entry) | Found::OnDisk(entry) = &found {
+            if wants_description && !entry.is_described() {
+                return Kept::No;
+            }
+            if caching.engine.revalidates() && !caching.is_revalidated {
+                return Kept::Asks;
+            }
+        }
+        if let Found::OnDisk(entry) = found {
+            found = match self.wait_for_disk(caching, key, entry) {
+                Ok(found) => found,
+                Err(kept) => return kept,
+            };
+        }
+        match found {
+            Found::Hit(entry) => {
+                let Some(answer) = entry.answer() else { return Kept::No };
+                caching.end_waits();
                 self.open_answer(&unit);
-                let answer =
-                    if wants_description { entry.answer.all() } else { entry.answer.rows() };
-                self.output.tail().extend_from_slice(answer);
+                let bytes = if wants_description { answer.all() } else { answer.rows() };
+                self.output.tail().extend_from_slice(bytes);
                 self.close_answer(caching, &unit);
                 caching.engine.note_hit(&entry);
                 self.name_statement(caching, &unit, subject);
@@ -144,10 +159,32 @@ impl Session {
         }
     }
 
+    /// What is there of an entry whose answer is on disk: asks for that, and judges anew when it is there.
+    #[cold]
+    fn wait_for_disk(
+        &self,
+        caching: &mut Caching,
+        key: Key,
+        entry: Arc<Entry<Label>>,
+    ) -> Result<Found, Kept> {
+        let read = caching.read.take().filter(|read| Arc::ptr_eq(&read.entry, &entry));
+        if let Some(read) = read {
+            return Ok(caching.engine.lookup_read(key, read, caching.seen.as_mut(), self.active));
+        }
+        // It was too slow, or another has taken its place meanwhile.
+        if caching.has_read {
+            return Err(Kept::No);
+        }
+        let Some(reading) = caching.engine.read(key, entry) else { return Err(Kept::No) };
+        caching.has_read = true;
+        Err(self.pause(caching, Awaited::Read(reading)))
+    }
+
     pub(super) fn pause(&self, caching: &mut Caching, what: Awaited) -> Kept {
         let patience = match &what {
             Awaited::Position(_) => caching.engine.settings().wait(),
             Awaited::Answer(_) => caching.engine.settings().flight(),
+            Awaited::Read(_) => caching.engine.settings().read(),
         };
         let deadline = Box::pin(tokio::time::sleep(patience));
         let (since, asked) = (Instant::now(), self.key.wait());

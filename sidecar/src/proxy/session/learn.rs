@@ -147,7 +147,7 @@ impl Session {
         } else if !is_judged {
             note_harm(caching, subject.seen.harm);
         }
-        (caching.has_waited, caching.is_revalidated) = (false, false);
+        caching.end_waits();
         if let Unit::Extended(extended) = &unit {
             caching.note_current(extended.statement);
         }
