@@ -23,6 +23,9 @@ pub enum Body {
     },
 }
 
+// An entry takes no more than if all were in memory.
+const _: () = assert!(size_of::<Body>() == size_of::<Answer>());
+
 /// Whether a file holds an entry's bytes for good: its observer says so, once it does.
 #[derive(Debug, Default)]
 pub struct Durable(AtomicBool);

@@ -118,6 +118,8 @@ struct DiskView {
     lost: u64,
     /// Answers wanted from disk that did not come in time.
     late: u64,
+    /// Answers wanted from disk that are not there yet.
+    under_way: usize,
     /// Answers read.
     reads: u64,
     /// How long a read took from the question to the answer, on average and at most.
@@ -236,6 +238,7 @@ pub(super) async fn show(
             promoted: kept.promoted,
             lost: kept.lost,
             late: figures.late,
+            under_way: figures.under_way,
             reads: reads.calls.load(Relaxed),
             mean_read_ms: reads.mean(0).as_secs_f64() * 1000.0,
             longest_read_ms: reads.most_micros.load(Relaxed) as f64 / 1000.0,

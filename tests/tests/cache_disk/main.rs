@@ -4,6 +4,7 @@ mod faults;
 mod killed;
 mod overflow;
 mod restart;
+mod slow;
 
 use std::cell::Cell;
 use std::path::PathBuf;

@@ -204,7 +204,7 @@ async fn an_answer_that_is_damaged_is_fetched_anew() -> Result<()> {
             damaged += 1;
         }
     }
-    ensure!(damaged >= ROWS, "{damaged} found");
+    ensure!(damaged > ROWS * 9 / 10, "{damaged} found");
     let client = world.connect().await?;
     for _ in 0..2 {
         for id in 1..=ROWS {

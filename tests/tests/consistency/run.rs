@@ -40,6 +40,7 @@ pub(crate) struct Outcome {
     pub(crate) faults: Vec<String>,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
+    pub(crate) disk_hits: u64,
 }
 
 impl Outcome {
@@ -96,7 +97,8 @@ async fn outcome(world: &World, initial: crate::model::State, before: Figures) -
     faults.extend(history.faults.iter().cloned());
     let verdict = check(&course, &history, world.promise);
     let (hits, misses) = (after.hits - before.hits, after.misses - before.misses);
-    Ok(Outcome { verdict, faults, hits, misses })
+    let disk_hits = after.disk_hits - before.disk_hits;
+    Ok(Outcome { verdict, faults, hits, misses, disk_hits })
 }
 
 /// Runs all at the same time; errors with the first that does.

@@ -56,6 +56,8 @@ pub(crate) enum Path {
 pub(crate) struct Figures {
     pub(crate) hits: u64,
     pub(crate) misses: u64,
+    /// Of the hits, those from disk.
+    pub(crate) disk_hits: u64,
 }
 
 impl World {
@@ -124,7 +126,8 @@ impl World {
     pub(crate) async fn figures(&self) -> Result<Figures> {
         let caching = self.caching().await?;
         let count = |name: &str| caching[name].as_u64().unwrap_or_default();
-        Ok(Figures { hits: count("hits"), misses: count("misses") })
+        let disk_hits = caching["disk"]["hits"].as_u64().unwrap_or_default();
+        Ok(Figures { hits: count("hits"), misses: count("misses"), disk_hits })
     }
 
     /// Notes now and then up to where the reader has applied the log.

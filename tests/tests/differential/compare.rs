@@ -21,31 +21,40 @@ pub(crate) enum Mode {
     PassCached,
     /// As [`Self::Transaction`], and answers are kept.
     TransactionCached,
+    /// As [`Self::PassCached`], and they are given from disk.
+    PassOnDisk,
+    /// As [`Self::TransactionCached`], and they are given from disk.
+    TransactionOnDisk,
 }
 
 impl Mode {
     /// The cache that is used in this way.
     pub(crate) const fn cache(self) -> &'static str {
         match self {
-            Self::Pass | Self::PassCached => "pass",
+            Self::Pass | Self::PassCached | Self::PassOnDisk => "pass",
             Self::Session => "session",
-            Self::Transaction | Self::TransactionCached => "transaction",
+            Self::Transaction | Self::TransactionCached | Self::TransactionOnDisk => "transaction",
         }
     }
 
     /// Whether the client has a connection of its own.
     pub(crate) const fn is_own(self) -> bool {
-        matches!(self, Self::Pass | Self::PassCached)
+        matches!(self, Self::Pass | Self::PassCached | Self::PassOnDisk)
     }
 
     /// Whether connections change hands between transactions.
     pub(crate) const fn shares(self) -> bool {
-        matches!(self, Self::Transaction | Self::TransactionCached)
+        matches!(self, Self::Transaction | Self::TransactionCached | Self::TransactionOnDisk)
     }
 
     /// Whether answers are kept.
     pub(crate) const fn keeps(self) -> bool {
-        matches!(self, Self::PassCached | Self::TransactionCached)
+        matches!(self, Self::PassCached | Self::TransactionCached) || self.is_on_disk()
+    }
+
+    /// Whether they are given from disk.
+    pub(crate) const fn is_on_disk(self) -> bool {
+        matches!(self, Self::PassOnDisk | Self::TransactionOnDisk)
     }
 }
 

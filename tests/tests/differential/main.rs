@@ -11,10 +11,11 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
-use integratedb_sidecar::cache::CachingSettings;
+use integratedb_sidecar::cache::{CachingSettings, DiskSettings, SlotKind};
 use integratedb_sidecar::secret::Secret;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use support::{Cluster, Database, Sidecar, add_caches, cache_id, until};
+use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 use compare::{Mode, difference};
@@ -41,6 +42,8 @@ struct Pair {
     neighbour: Option<Client>,
     /// A stream did not end. It may hold what others wait for, so they tell nothing.
     hung: Cell<bool>,
+    /// Where the disk is.
+    _files: TempDir,
 }
 
 /// One server, and a superuser's connection to it.
@@ -85,6 +88,7 @@ impl Pair {
             direct.oids().await? == proxied.oids().await?,
             "the servers number tables differently"
         );
+        let files = TempDir::new()?;
         let mut added = Ok(());
         // What the sidecar keeps for itself is not to use up numbers on one side only while streams run.
         let sidecar = Sidecar::start_as_root_with(&direct.database.url(), |config| {
@@ -96,13 +100,26 @@ impl Pair {
                 && let Some(cache) = config.caches.get_mut(&cache_id(mode.cache()))
             {
                 let url = Secret::new(proxied.database.url());
-                cache.caching = Some(CachingSettings { url, ..CachingSettings::default() });
+                let mut caching = CachingSettings { url, ..CachingSettings::default() };
+                if mode.is_on_disk() {
+                    let disk = DiskSettings::new(files.path().join("disk"));
+                    caching.slot = SlotKind::Permanent;
+                    caching.disk = Some(DiskSettings { only: true, wait_ms: 2000, ..disk });
+                }
+                cache.caching = Some(caching);
             }
         })
         .await?;
         added?;
-        let mut pair =
-            Self { mode, direct, proxied, sidecar, neighbour: None, hung: Cell::new(false) };
+        let mut pair = Self {
+            mode,
+            direct,
+            proxied,
+            sidecar,
+            neighbour: None,
+            hung: Cell::new(false),
+            _files: files,
+        };
         if mode.shares() {
             let url =
                 pair.proxied.database.url_through(pair.sidecar.proxy(), "app", "correct%20horse");
@@ -176,6 +193,14 @@ impl Pair {
         until("what was restored arrives", async || {
             Ok(self.metric("integratedb_replication_applied_bytes{").await? >= end)
         })
+        .await?;
+        if !self.mode.is_on_disk() {
+            return Ok(());
+        }
+        until("memory has given up all answers", async || {
+            let entries = self.metric("integratedb_cache_entries{").await?;
+            Ok(entries == self.metric("integratedb_cache_disk_only{").await?)
+        })
         .await
     }
 
@@ -208,7 +233,9 @@ fn number<T: std::str::FromStr>(name: &str, default: T) -> Result<T> {
 }
 
 fn all_are_the_same(mode: Mode) -> Result<()> {
-    let (cases, seed) = (number("CASES", CASES)?, number("SEED", SEED)?);
+    // Each time waits for the disk twice.
+    let usual = if mode.is_on_disk() { CASES / 2 } else { CASES };
+    let (cases, seed) = (number("CASES", usual)?, number("SEED", SEED)?);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let pair = runtime.block_on(Pair::start(mode))?;
@@ -230,7 +257,11 @@ fn all_are_the_same(mode: Mode) -> Result<()> {
         })
         .map_err(|error| anyhow::anyhow!("SEED={seed}: {error}"))?;
     if mode.keeps() {
-        let hits = runtime.block_on(pair.metric("integratedb_cache_hits_total{"))?;
+        let hits = match mode.is_on_disk() {
+            true => "integratedb_cache_disk_hits_total{",
+            false => "integratedb_cache_hits_total{",
+        };
+        let hits = runtime.block_on(pair.metric(hits))?;
         ensure!(hits >= f64::from(cases / 4), "only {hits} answers came from what is kept");
     }
     Ok(())
@@ -259,4 +290,14 @@ fn a_connection_of_its_own_answers_the_same_from_what_is_kept() -> Result<()> {
 #[test]
 fn a_connection_for_a_transaction_answers_the_same_from_what_is_kept() -> Result<()> {
     all_are_the_same(Mode::TransactionCached)
+}
+
+#[test]
+fn a_connection_of_its_own_answers_the_same_from_disk() -> Result<()> {
+    all_are_the_same(Mode::PassOnDisk)
+}
+
+#[test]
+fn a_connection_for_a_transaction_answers_the_same_from_disk() -> Result<()> {
+    all_are_the_same(Mode::TransactionOnDisk)
 }

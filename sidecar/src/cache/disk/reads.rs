@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use integratedb_cache::{Answer, Entry, Key, Store};
 use tokio::sync::oneshot;
@@ -33,6 +33,8 @@ pub(super) struct Reads {
     pub(super) figures: Figures,
     /// Wanted, but not before it was too late.
     pub(super) late: AtomicU64,
+    /// Being read now.
+    reading: AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -79,12 +81,12 @@ impl Reading {
 
 impl Reads {
     /// Begins to read for this store, once there is a file.
-    pub(super) fn start(self: &Arc<Self>, store: &Arc<Store<Label>>) {
+    pub(super) fn start(self: &Arc<Self>, store: &Arc<Store<Label>>, slow: Duration) {
         let mut threads = lock(&self.threads);
         for number in 0..THREADS {
             let (reads, store) = (Arc::clone(self), Arc::clone(store));
             let thread = std::thread::Builder::new().name(format!("disk read {number}"));
-            let started = thread.spawn(move || reads.run(&store));
+            let started = thread.spawn(move || reads.run(&store, slow));
             threads.push(started.expect("a thread can be started"));
         }
     }
@@ -115,6 +117,11 @@ impl Reads {
         }
     }
 
+    /// Asked for and not there yet.
+    pub(super) fn under_way(&self) -> usize {
+        lock(&self.queue).requests.len() + self.reading.load(Relaxed)
+    }
+
     /// Asks for the bytes of an entry; `None` if nobody would read them soon.
     pub(super) fn read(&self, key: Key, entry: Arc<Entry<Label>>) -> Option<Reading> {
         let (answer, receiver) = oneshot::channel();
@@ -132,7 +139,7 @@ impl Reads {
         Some(Reading { entry, answer: receiver, read: None })
     }
 
-    fn run(&self, store: &Store<Label>) {
+    fn run(&self, store: &Store<Label>, slow: Duration) {
         loop {
             let (request, records) = {
                 let queue = lock(&self.queue);
@@ -144,12 +151,17 @@ impl Reads {
                 }
                 let Some(request) = queue.requests.pop_front() else { continue };
                 let Some(records) = queue.records.clone() else { continue };
+                self.reading.fetch_add(1, Relaxed);
                 (request, records)
             };
             let Request { key, entry, since, answer } = request;
             if answer.is_closed() {
                 self.late.fetch_add(1, Relaxed);
+                self.reading.fetch_sub(1, Relaxed);
                 continue;
+            }
+            if !slow.is_zero() {
+                std::thread::sleep(slow);
             }
             let read = records.read(key.0).and_then(|record| {
                 let answer = record.and_then(|record| record::read_answer(&record, &entry));
@@ -158,6 +170,7 @@ impl Reads {
             // The last one closes the file, and redb may look at it once more.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(records)));
             let bytes = read.as_ref().map_or(0, |answer| answer.all().len());
+            self.reading.fetch_sub(1, Relaxed);
             self.figures.note(since.elapsed(), bytes as u64, false);
             match read {
                 // Who asked may have gone: then it is late.

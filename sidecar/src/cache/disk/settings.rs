@@ -1,6 +1,7 @@
 //! The section `[caches.ID.caching.disk]`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -27,6 +28,10 @@ pub struct DiskSettings {
     #[serde(skip)]
     #[doc(hidden)]
     pub only: bool,
+    /// Each read takes so much longer: for tests of it.
+    #[serde(skip)]
+    #[doc(hidden)]
+    pub slow: Duration,
 }
 
 const fn max_bytes() -> u64 {
@@ -41,7 +46,8 @@ impl DiskSettings {
     /// The usual ones for a folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let (max_bytes, wait_ms) = (max_bytes(), wait_ms());
-        Self { path: path.into(), max_bytes, key_file: None, wait_ms, only: false }
+        let (key_file, only, slow) = (None, false, Duration::ZERO);
+        Self { path: path.into(), max_bytes, key_file, wait_ms, only, slow }
     }
 
     /// What is written passes through this. Errors say what is wrong with the key: without the key that was asked for,

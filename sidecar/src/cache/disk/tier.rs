@@ -67,6 +67,8 @@ pub(crate) struct DiskFigures {
     pub(crate) writes: u64,
     /// Answers that were wanted, but not before it was too late.
     pub(crate) late: u64,
+    /// Answers asked for that are not there yet.
+    pub(crate) under_way: usize,
     /// Up to where it is complete.
     pub(crate) durable: Lsn,
     /// Why it is off, if it is.
@@ -172,7 +174,8 @@ impl Disk {
             lock(&self.shared.pending).loading = false;
             return;
         };
-        self.reads.start(engine.store());
+        let slow = engine.settings().disk.as_ref().map_or(Duration::ZERO, |disk| disk.slow);
+        self.reads.start(engine.store(), slow);
         lock(&self.shared.pending).enough = engine.disk_writes_at();
         let (shared, reads) = (Arc::clone(&self.shared), Arc::clone(&self.reads));
         let worker = Worker::new(shared, reads, engine, self.names.clone());
@@ -273,6 +276,7 @@ impl Disk {
             durable: pending.durable,
             off: pending.off.clone(),
             late: self.reads.late.load(Ordering::Relaxed),
+            under_way: self.reads.under_way(),
             ..pending.figures.clone()
         }
     }
