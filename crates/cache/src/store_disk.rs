@@ -40,6 +40,7 @@ impl<L: Send + Sync> Store<L> {
         reader: Reader<'_>,
     ) -> Lookup<L> {
         if self.settings.faults.judge_before_read {
+            self.lock(self.shard(key)).counts.disk_hits += 1;
             *reader.seen = ticket.position.max(*reader.seen);
             return Lookup::Hit(Arc::new(ticket.with_answer(answer)));
         }

@@ -25,7 +25,7 @@ mod sink;
 pub(crate) use description::{Plan, Values};
 pub use disk::DiskSettings;
 pub(crate) use disk::{Disk, DiskFigures, ReadAnswer, Reading};
-pub(crate) use engine::{Engine, Fetched, Label, Who};
+pub(crate) use engine::{Engine, Fetched, Who};
 pub(crate) use figures::CacheFigures;
 pub(crate) use following::Following;
 pub(crate) use identity::Identity;

@@ -160,13 +160,13 @@ impl Reads {
                 self.reading.fetch_sub(1, Relaxed);
                 continue;
             }
-            if !slow.is_zero() {
-                std::thread::sleep(slow);
-            }
             let read = records.read(key.0).and_then(|record| {
                 let answer = record.and_then(|record| record::read_answer(&record, &entry));
                 answer.ok_or(FileError::Damaged)
             });
+            if !slow.is_zero() {
+                std::thread::sleep(slow);
+            }
             // The last one closes the file, and redb may look at it once more.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(records)));
             let bytes = read.as_ref().map_or(0, |answer| answer.all().len());

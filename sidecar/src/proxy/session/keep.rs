@@ -6,14 +6,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use integratedb_cache::{Entry, Key};
 use integratedb_template::Class;
 use integratedb_wire::{Target, TransactionStatus, write};
 
 use super::Session;
 use super::caching::{Awaited, Caching, Pause};
 use super::up::LOOKED_INTO;
-use crate::cache::{Found, Label};
+use crate::cache::Found;
 use crate::proxy::observe::{Control, Seen};
 use crate::proxy::report::{self, Report};
 use crate::proxy::statements::{Statement, reading};
@@ -118,7 +117,11 @@ impl Session {
             Unit::Extended(extended) => (extended.describes, extended.parameters),
         };
         let key = caching.engine.key(&subject.seen, subject.hash(), &identity, parameters);
-        let mut found = caching.engine.lookup(key, caching.seen.as_mut(), self.active);
+        let (seen, now) = (caching.seen.as_mut(), self.active);
+        let found = match caching.read.take() {
+            None => caching.engine.lookup(key, seen, now),
+            Some(read) => caching.engine.lookup_read(key, read, seen, now),
+        };
         if let Found::Hit(entry) | Found::OnDisk(entry) = &found {
             if wants_description && !entry.is_described() {
                 return Kept::No;
@@ -126,12 +129,6 @@ impl Session {
             if caching.engine.revalidates() && !caching.is_revalidated {
                 return Kept::Asks;
             }
-        }
-        if let Found::OnDisk(entry) = found {
-            found = match self.wait_for_disk(caching, key, entry) {
-                Ok(found) => found,
-                Err(kept) => return kept,
-            };
         }
         match found {
             Found::Hit(entry) => {
@@ -145,6 +142,14 @@ impl Session {
                 self.name_statement(caching, &unit, subject);
                 Kept::Answered(unit.length())
             }
+            // If it was read for already, it was too slow, or another has taken its place meanwhile.
+            Found::OnDisk(entry) if !caching.has_read => match caching.engine.read(key, entry) {
+                Some(reading) => {
+                    caching.has_read = true;
+                    self.pause(caching, Awaited::Read(reading))
+                }
+                None => Kept::No,
+            },
             Found::Behind(cost) if !caching.has_waited && caching.engine.is_worth_waiting(cost) => {
                 caching.has_waited = true;
                 let reached = caching.engine.reached(caching.seen.unwrap_or_default());
@@ -157,27 +162,6 @@ impl Session {
             }
             _ => Kept::No,
         }
-    }
-
-    /// What is there of an entry whose answer is on disk: asks for that, and judges anew when it is there.
-    #[cold]
-    fn wait_for_disk(
-        &self,
-        caching: &mut Caching,
-        key: Key,
-        entry: Arc<Entry<Label>>,
-    ) -> Result<Found, Kept> {
-        let read = caching.read.take().filter(|read| Arc::ptr_eq(&read.entry, &entry));
-        if let Some(read) = read {
-            return Ok(caching.engine.lookup_read(key, read, caching.seen.as_mut(), self.active));
-        }
-        // It was too slow, or another has taken its place meanwhile.
-        if caching.has_read {
-            return Err(Kept::No);
-        }
-        let Some(reading) = caching.engine.read(key, entry) else { return Err(Kept::No) };
-        caching.has_read = true;
-        Err(self.pause(caching, Awaited::Read(reading)))
     }
 
     pub(super) fn pause(&self, caching: &mut Caching, what: Awaited) -> Kept {
