@@ -26,7 +26,7 @@ pub use follower::{Follower, Heard, Switches, Transaction};
 pub use http::http;
 pub use logged::{Cells, Logged, logged, replayed, subscribe_to_all};
 pub use network::Network;
-pub use notified::{Notified, Said, Socket, SseClient, SseEvent, followed, subscribe};
+pub use notified::{Notified, Said, Socket, SseClient, SseEvent};
 pub use process::Process;
 pub use raw::{RawClient, RawMessage};
 pub use receiver::{Answer, Post, Receiver, number};

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::{Cluster, Database, Sidecar, until};
+use crate::{Cluster, Database, Sidecar};
 
 /// How long a client waits for the next message.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,14 +42,29 @@ impl Notified {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), adjust).await?;
-        prepare(&database).await?;
-        let body = json!({"stakeholder": {"name": "reporting"}});
-        let made = sidecar.post("/api/v1/stakeholders", body).await?;
-        let stakeholder = made.body["data"]["id"].as_i64().context("no stakeholder")?;
-        let notified = Self { cluster, database, sidecar, stakeholder };
-        subscribe(&notified.database, stakeholder, "items", &["id", "name"]).await?;
-        followed(&notified.database).await?;
+        let schema = "CREATE TABLE items (id int PRIMARY KEY, name text, price int);
+            CREATE TABLE others (id int PRIMARY KEY)";
+        database.connect().await?.batch_execute(schema).await?;
+        let mut notified = Self { cluster, database, sidecar, stakeholder: 0 };
+        notified.stakeholder = notified.stakeholder("reporting").await?;
+        notified.subscribe(notified.stakeholder, "items", &["id", "name"]).await?;
         Ok(notified)
+    }
+
+    /// Makes a stakeholder, and gives its id.
+    pub async fn stakeholder(&self, name: &str) -> Result<i64> {
+        let body = json!({"stakeholder": {"name": name}});
+        let made = self.sidecar.post("/api/v1/stakeholders", body).await?;
+        made.body["data"]["id"].as_i64().with_context(|| format!("{made:?}"))
+    }
+
+    /// Has a stakeholder told of all changes of columns of a table by every channel, in place of what it was told.
+    pub async fn subscribe(&self, stakeholder: i64, table: &str, columns: &[&str]) -> Result<()> {
+        let item = json!({"path": format!("public.{table}"), "events": ["*"], "fields": columns, "channels": ["*"]});
+        let path = format!("/api/v1/stakeholders/{stakeholder}/notifications");
+        let put = self.sidecar.put(&path, json!({"data": {"match": [item]}})).await?;
+        ensure!(put.status == 200 && put.body["data"]["active"] == true, "{put:?}");
+        Ok(())
     }
 
     /// The path of the stakeholder's events, with what follows it.
@@ -74,47 +89,6 @@ impl Notified {
         }
         SseClient::of(request.send().await?)
     }
-}
-
-/// Makes the tables, and stands in for what the extension says of subscriptions.
-async fn prepare(database: &Database) -> Result<()> {
-    let schema = "
-        CREATE TABLE items (id int PRIMARY KEY, name text, price int);
-        CREATE TABLE others (id int PRIMARY KEY);
-        SELECT integratedb.publish(ARRAY['items'::regclass::oid, 'others'::regclass::oid]);
-        CREATE TABLE subscribed (stakeholder bigint, name text, relation regclass, columns text[]);
-        CREATE OR REPLACE FUNCTION integratedb.subscriptions() RETURNS jsonb LANGUAGE sql AS $$
-            SELECT coalesce(jsonb_agg(jsonb_build_object('stakeholder_id', stakeholder, 'stakeholder', name, 'item', 0,
-                'schema', 'public', 'table', relation::text, 'relation', relation::oid::bigint,
-                'columns', to_jsonb(columns), 'events', '[\"INSERT\", \"UPDATE\", \"DELETE\", \"TRUNCATE\"]'::jsonb,
-                'channels', '[\"*\"]'::jsonb)), '[]') FROM public.subscribed $$;";
-    Ok(database.connect().await?.batch_execute(schema).await?)
-}
-
-/// Subscribes a stakeholder to columns of a table, in place of what it subscribed to.
-pub async fn subscribe(
-    database: &Database,
-    stakeholder: i64,
-    table: &str,
-    columns: &[&str],
-) -> Result<()> {
-    let client = database.connect().await?;
-    let columns = columns.join(",");
-    let sql = format!(
-        "BEGIN; DELETE FROM subscribed WHERE stakeholder = {stakeholder};
-         INSERT INTO subscribed VALUES ({stakeholder}, 'reporting', '{table}', '{{{columns}}}');
-         SELECT pg_logical_emit_message(true, 'integratedb', '{{\"subscriptions\": true}}'); COMMIT"
-    );
-    Ok(client.batch_execute(&sql).await?)
-}
-
-/// Waits until a sidecar follows the changes.
-pub async fn followed(database: &Database) -> Result<()> {
-    until("the slot is followed", async || {
-        let sql = "SELECT count(*) FROM pg_replication_slots WHERE active AND slot_name LIKE 'integratedb_notify%'";
-        Ok(database.connect().await?.query_one(sql, &[]).await?.get::<_, i64>(0) == 1)
-    })
-    .await
 }
 
 /// A client's WebSocket.

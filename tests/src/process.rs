@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::{binary, http, until};
 
@@ -56,6 +57,26 @@ impl Process {
         .await?;
         ensure!(process.child.try_wait()?.is_none(), "it has ended");
         Ok(process)
+    }
+
+    /// Where its API listens.
+    pub const fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// POST to its API; gives the body of the answer.
+    pub async fn post(&self, path: &str, body: Value, token: Option<&str>) -> Result<Value> {
+        let mut request = self.http.post(format!("http://{}{path}", self.api)).json(&body);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        Ok(request.send().await?.json().await?)
+    }
+
+    /// PUT
+    pub async fn put(&self, path: &str, body: Value, token: &str) -> Result<Value> {
+        let request = self.http.put(format!("http://{}{path}", self.api)).json(&body);
+        Ok(request.bearer_auth(token).send().await?.json().await?)
     }
 
     /// Where its proxy listens.

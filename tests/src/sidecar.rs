@@ -47,6 +47,20 @@ impl Sidecar {
     /// Starts a sidecar with other settings.
     pub async fn start_with(database_url: &str, adjust: impl FnOnce(&mut Config)) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_on(listener, database_url, adjust).await
+    }
+
+    /// Starts a sidecar where another one was.
+    pub async fn start_at(address: SocketAddr, database_url: &str) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        Self::start_on(listener, database_url, |_| {}).await
+    }
+
+    async fn start_on(
+        listener: TcpListener,
+        database_url: &str,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
         let address = listener.local_addr()?;
         let mut config =
             Config { database_url: Secret::new(database_url.to_owned()), ..Config::default() };
