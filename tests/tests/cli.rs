@@ -1,11 +1,14 @@
 //! The commands of the binary, as a person or a CI job runs them.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use support::{Cluster, Database, binary};
+use support::{Cluster, Database, Notified, Sidecar, binary};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 const SETUP: &str = "
     CREATE TABLE orders (id bigint, note varchar(40)); CREATE TABLE other (a int);
@@ -164,5 +167,94 @@ async fn help_teaches_and_serve_says_what_it_lacks() -> Result<()> {
         Command::new(binary()?).arg("serve").env_remove("INTEGRATEDB_DATABASE_URL").output()?;
     assert_eq!(lost.status.code(), Some(2));
     assert!(text(&lost.stderr).contains("--database postgres://"));
+    Ok(())
+}
+
+/// What `tail` prints, line by line.
+struct Tail {
+    child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+impl Tail {
+    fn start(notified: &Notified, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(binary()?)
+            .args(["tail", "reporting", "--url", &notified.sidecar.url("")])
+            .args(arguments)
+            .env("INTEGRATEDB_TOKEN", notified.sidecar.token().context("no token")?)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().context("no output")?;
+        let (sender, lines) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            let told = BufReader::new(stdout).lines().map_while(Result::ok);
+            told.for_each(|line| drop(sender.send(line)));
+        });
+        Ok(Self { child, lines })
+    }
+
+    async fn line(&mut self) -> Result<String> {
+        let line = tokio::time::timeout(Duration::from_secs(20), self.lines.recv()).await;
+        line.context("no line is printed")?.context("it has ended")
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// The sidecar goes on while the test waits for a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_prints_events_and_goes_on_after_a_lost_connection() -> Result<()> {
+    let notified = Notified::start().await?;
+    let client = notified.database.connect().await?;
+    client.batch_execute("INSERT INTO items VALUES (1, 'a', 7)").await?;
+    let mut tail = Tail::start(&notified, &["--after", "0", "--format", "json"])?;
+    let first: Value = serde_json::from_str(&tail.line().await?)?;
+    assert_eq!((&first["event"], &first["record"]["name"]), (&"INSERT".into(), &"a".into()));
+    let after = first["id"].as_str().context("no id")?.to_owned();
+
+    // The sidecar goes, another one comes in its place.
+    let (address, token) =
+        (notified.sidecar.address(), notified.sidecar.token().map(str::to_owned));
+    let Notified { sidecar, database, cluster: _cluster, .. } = notified;
+    sidecar.stop().await?;
+    client
+        .batch_execute("INSERT INTO items VALUES (2, 'b', 8); DELETE FROM items WHERE id = 1")
+        .await?;
+    let mut sidecar = Sidecar::start_at(address, &database.url()).await?;
+    sidecar.set_token(token.as_deref());
+    let next: Value = serde_json::from_str(&tail.line().await?)?;
+    assert_eq!(next["record"]["id"], 2);
+    let last: Value = serde_json::from_str(&tail.line().await?)?;
+    assert_eq!((&last["event"], &last["key"]["id"]), (&"DELETE".into(), &1.into()));
+
+    let notified = Notified { sidecar, database, cluster: _cluster, stakeholder: 1 };
+    let mut tail = Tail::start(&notified, &["--after", &after])?;
+    let line = tail.line().await?;
+    assert!(line.contains(" INSERT public.items record {\"id\":2,\"name\":\"b\"}"), "{line}");
+    assert!(tail.line().await?.contains(" DELETE public.items key {\"id\":1}"));
+
+    let run = |arguments: &[&str], token: &str| {
+        let mut command = Command::new(binary()?);
+        command.arg("tail").args(arguments).args(["--url", &notified.sidecar.url("")]);
+        anyhow::Ok(command.env("INTEGRATEDB_TOKEN", token).output()?)
+    };
+    let nobody = run(&["nobody"], token.as_deref().unwrap_or_default())?;
+    assert_eq!(nobody.status.code(), Some(2));
+    assert!(text(&nobody.stderr).contains("there is no stakeholder named nobody"));
+    let stranger = run(&["reporting"], "made-up")?;
+    assert_eq!(stranger.status.code(), Some(2));
+    assert!(
+        text(&stranger.stderr).contains("the token is not valid"),
+        "{}",
+        text(&stranger.stderr)
+    );
+    let odd = run(&["reporting", "--after", "seven"], token.as_deref().unwrap_or_default())?;
+    assert!(text(&odd.stderr).contains("EPOCH-LSN-INDEX"), "{}", text(&odd.stderr));
     Ok(())
 }

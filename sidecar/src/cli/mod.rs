@@ -5,6 +5,7 @@ mod claims;
 mod output;
 mod serve;
 mod statements;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Print what a stakeholder is told, a line an event, as it comes.
+    #[command(after_help = tail::HELP)]
+    Tail(tail::Flags),
 }
 
 /// Flags of the commands that ask a database.
@@ -106,6 +110,7 @@ impl Cli {
                     claims::claims(&stakeholder, &common).await
                 }
                 Command::WhoUses { path, common } => claims::who_uses(&path, &common).await,
+                Command::Tail(flags) => tail::tail(flags).await,
             }
         });
         result.unwrap_or_else(|error| failed(&error))
