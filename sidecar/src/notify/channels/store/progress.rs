@@ -87,6 +87,8 @@ pub(in super::super) struct Stored {
     pub(in super::super) failing_for: Option<Duration>,
     /// Those that were tried first, then in the order of their ids.
     pub(in super::super) kept: Vec<Kept>,
+    /// Those after the cursor that were given up.
+    pub(in super::super) dead: Vec<EventId>,
 }
 
 const BEGIN: &str = "UPDATE integratedb.channel_state SET lease = lease + 1 WHERE channel_id = $1
@@ -97,6 +99,9 @@ const KEPT: &str = "SELECT epoch, lsn, index, keys, commit_micros, event, delive
     FROM integratedb.channel_delivery WHERE channel_id = $1
     ORDER BY delivery IS NULL, epoch, lsn, index";
 
+const DEAD: &str = "SELECT epoch, lsn, index FROM integratedb.dead_letter
+    WHERE channel_id = $1 AND (epoch, lsn, index) > ($2, $3, $4)";
+
 /// Takes a channel over from whoever delivered before.
 pub(in super::super) async fn begin(
     client: &Client,
@@ -104,6 +109,10 @@ pub(in super::super) async fn begin(
 ) -> Result<Stored, ChannelsError> {
     let row = client.query_opt(BEGIN, &[&channel]).await?;
     let row = row.ok_or_else(|| ChannelsError::NoChannel(channel.to_string()))?;
+    let cursor = event_id(row.get(1), row.get(2), row.get(3));
+    let (epoch, lsn, index) = columns(cursor);
+    let dead = client.query(DEAD, &[&channel, &epoch, &lsn, &index]).await?;
+    let dead = dead.iter().map(|row| event_id(row.get(0), row.get(1), row.get(2))).collect();
     let rows = client.query(KEPT, &[&channel]).await?;
     let kept = |row: &tokio_postgres::Row| Kept {
         id: event_id(row.get(0), row.get(1), row.get(2)),
@@ -118,9 +127,10 @@ pub(in super::super) async fn begin(
     };
     Ok(Stored {
         lease: row.get(0),
-        cursor: event_id(row.get(1), row.get(2), row.get(3)),
+        cursor,
         failing_for: duration(row.get(4)),
         kept: rows.iter().map(kept).collect(),
+        dead,
     })
 }
 

@@ -5,6 +5,7 @@
 //! all holds back everything, by the `breaker`. `addresses` says where requests may go, `sign` signs them.
 
 mod addresses;
+mod body;
 mod breaker;
 mod order;
 mod outbox;

@@ -1,14 +1,13 @@
 //! The events of a channel that are not finished: which go next, what failed, and what of it is to be kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::io::Write;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use integratedb_events::{EventId, Keys};
-use sha2::{Digest, Sha256};
 
 use super::super::source::Event;
 use super::super::store::{Dead, Kept, Progress};
+use super::body::{body, delivery_id};
 use super::order::{Group, Number, Order};
 use super::settings::WebhookSettings;
 
@@ -80,11 +79,18 @@ pub(super) struct Outbox {
     gap: Option<Number>,
     done: Vec<EventId>,
     dead: Vec<Dead>,
+    /// Those after the cursor that were kept or given up already. The log has them too.
+    known: HashSet<EventId>,
 }
 
 impl Outbox {
-    /// With what was kept: those that failed first.
-    pub(super) fn new(settings: &WebhookSettings, kept: Vec<Kept>, now: Instant) -> Self {
+    /// With what was kept, those that failed first, and what was given up.
+    pub(super) fn new(
+        settings: &WebhookSettings,
+        kept: Vec<Kept>,
+        dead: Vec<EventId>,
+        now: Instant,
+    ) -> Self {
         let mut outbox = Self {
             max_events: settings.max_events,
             max_wait: settings.max_wait,
@@ -103,6 +109,7 @@ impl Outbox {
             gap: None,
             done: Vec::new(),
             dead: Vec::new(),
+            known: dead.into_iter().chain(kept.iter().map(|kept| kept.id)).collect(),
         };
         let mut groups: HashMap<String, Group> = HashMap::new();
         for kept in kept {
@@ -165,6 +172,10 @@ impl Outbox {
     /// before all that comes after it.
     pub(super) fn admit(&mut self, now: Instant) {
         while let Some(event) = self.incoming.front() {
+            if self.known.remove(&event.id) {
+                self.incoming.pop_front();
+                continue;
+            }
             let is_gap = event.keys == Keys::All;
             if !self.gap_is_past() || is_gap && !self.is_quiet() {
                 return;
@@ -397,39 +408,5 @@ impl Outbox {
     }
 }
 
-/// The id of a delivery: of one event its own. Of several it tells which they are, so that other events never come
-/// under an id that was seen before.
-fn delivery_id(ids: &[EventId]) -> Option<String> {
-    let first = ids.first()?;
-    if ids.len() == 1 {
-        return Some(first.to_string());
-    }
-    let mut hasher = Sha256::new();
-    for id in ids {
-        hasher.update(format!("{id} "));
-    }
-    Some(format!("{first}+{}-{}", ids.len(), hex::encode(&hasher.finalize()[..8])))
-}
-
-/// The body of a request.
-fn body(events: &[&Event]) -> Vec<u8> {
-    let size: usize = events.iter().map(|event| event.json.len() + 1).sum();
-    let mut body = Vec::with_capacity(size + 128);
-    let micros = events.first().map_or(0, |event| event.commit_micros);
-    let time =
-        SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(micros).unwrap_or_default());
-    // Writing to memory can't fail.
-    let _ = write!(
-        body,
-        r#"{{"type":"integratedb.events","timestamp":"{}","data":{{"events":["#,
-        humantime::format_rfc3339_micros(time)
-    );
-    for (at, event) in events.iter().enumerate() {
-        if at > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(event.json.as_bytes());
-    }
-    body.extend_from_slice(b"]}}");
-    body
-}
+#[cfg(test)]
+mod tests;

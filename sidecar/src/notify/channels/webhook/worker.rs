@@ -43,7 +43,7 @@ pub(in crate::notify::channels) async fn run(
         endpoint: Arc::new(endpoint),
         source: Source::new(Arc::clone(notifications), &row, stored.cursor),
         ledger: Ledger::new(Arc::clone(notifications), row.id, stored.lease, stored.failing_for),
-        outbox: Outbox::new(settings, stored.kept, Instant::now()),
+        outbox: Outbox::new(settings, stored.kept, stored.dead, Instant::now()),
         breaker: Breaker::new(),
         requests: JoinSet::new(),
         disable: None,
@@ -63,6 +63,17 @@ struct Worker {
     requests: JoinSet<(Group, Outcome)>,
     /// Why it is given up.
     disable: Option<String>,
+}
+
+/// How a request failed.
+struct Failure {
+    told: String,
+    /// How long it wants to be left alone.
+    asked: Option<Duration>,
+    /// It did not answer, or somebody before it says that it does not.
+    is_silence: bool,
+    /// There was no connection at all.
+    surely: bool,
 }
 
 impl Worker {
@@ -129,21 +140,14 @@ impl Worker {
                 self.ledger.succeeded(events);
             }
             Outcome::Refused { told, asked, is_overloaded } => {
-                let was_down = self.breaker.until().is_some();
-                if is_overloaded {
-                    self.breaker.silent(now, false, random());
-                    if let Some(asked) = asked {
-                        self.breaker.pause(now + asked.min(retry::LONGEST));
-                    }
-                } else {
-                    self.answered(now);
-                }
-                self.fail(group, now, told, asked, is_overloaded, is_overloaded && was_down);
+                self.fail(
+                    group,
+                    now,
+                    Failure { told, asked, is_silence: is_overloaded, surely: false },
+                );
             }
             Outcome::Silent { told, surely } => {
-                let was_down = self.breaker.until().is_some();
-                self.breaker.silent(now, surely, random());
-                self.fail(group, now, told, None, true, surely || was_down);
+                self.fail(group, now, Failure { told, asked: None, is_silence: true, surely });
             }
             Outcome::Gone => {
                 self.outbox.put_back(group, now);
@@ -165,29 +169,39 @@ impl Worker {
         }
     }
 
-    /// `is_innocent`: it is the endpoint, not the events, that failed.
-    fn fail(
-        &mut self,
-        group: Group,
-        now: Instant,
-        told: String,
-        asked: Option<Duration>,
-        was_silent: bool,
-        is_innocent: bool,
-    ) {
+    fn fail(&mut self, group: Group, now: Instant, failure: Failure) {
+        let Failure { told, asked, is_silence, surely } = failure;
+        let was_down = self.breaker.until().is_some();
+        if is_silence {
+            self.breaker.silent(now, surely, random());
+            if let Some(asked) = asked {
+                self.breaker.pause(now + asked.min(retry::LONGEST));
+            }
+        } else {
+            self.answered(now);
+        }
+        let (channel, stakeholder) = (&self.row.config.name, &self.row.stakeholder_name);
+        if !was_down && self.breaker.until().is_some() {
+            tracing::warn!(
+                channel,
+                stakeholder,
+                error = told,
+                "the endpoint does not answer; events wait"
+            );
+        }
         let failing_for = self.ledger.failed(&told);
         if failing_for >= self.settings.disable_after {
             let seconds = failing_for.as_secs();
             self.disable = Some(format!("every request failed for {seconds} s; the last: {told}"));
         }
-        if is_innocent {
+        if is_silence && (surely || was_down) {
+            // It is the endpoint that failed, and not the events.
             self.outbox.put_back(group, now);
             return;
         }
         let failures = self.outbox.failures(group) + 1;
         let wait = retry::wait(&self.settings.schedule, failures, asked, random());
-        let (channel, stakeholder) = (&self.row.config.name, &self.row.stakeholder_name);
-        let dead = self.outbox.failed(group, told.clone(), wait.map(|wait| now + wait), was_silent);
+        let dead = self.outbox.failed(group, told.clone(), wait.map(|wait| now + wait), is_silence);
         if dead > 0 {
             tracing::warn!(
                 channel,
