@@ -1,6 +1,6 @@
 //! An endpoint for webhooks: takes what comes, and answers as a test wants it to.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ use hmac::{Hmac, Mac};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::until;
 
 /// A request that came.
 #[derive(Clone, Debug)]
@@ -39,6 +41,11 @@ impl Post {
     /// A header; empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Whether it has an event of this row.
+    pub fn is_of(&self, id: i64) -> bool {
+        self.events.iter().any(|event| event["record"]["id"] == id)
     }
 
     /// Whether one of its signatures was made with this secret.
@@ -149,6 +156,25 @@ impl Receiver {
     /// All that came, in its order.
     pub fn posts(&self) -> Vec<Post> {
         lock(&self.shared.posts).clone()
+    }
+
+    /// Waits until it has taken so many different events.
+    pub async fn takes(&self, events: usize) -> Result<()> {
+        until(&format!("{events} events are taken"), async || Ok(self.count() >= events))
+            .await
+            .with_context(|| format!("{} were", self.count()))
+    }
+
+    /// The numbers `n` of the events that it took, by row, as they came; each event once.
+    pub fn by_row(&self) -> Result<BTreeMap<i64, Vec<i64>>> {
+        let (mut rows, mut seen) = (BTreeMap::<_, Vec<_>>::new(), HashSet::new());
+        for event in self.taken() {
+            let id = event["id"].as_str().context("no id")?.to_owned();
+            if seen.insert(id) {
+                rows.entry(number(&event, "id")?).or_default().push(number(&event, "n")?);
+            }
+        }
+        Ok(rows)
     }
 
     /// How many different events were taken.

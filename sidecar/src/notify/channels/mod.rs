@@ -5,7 +5,7 @@
 //! cursor (`source`), and delivers; how far it is, is written several times a second (`store`). SOCKET channels have
 //! nothing here but their row.
 //!
-//! Invariants, tested in `tests/tests/notify_webhook.rs` and `notify_redis.rs`:
+//! Invariants, tested in `tests/tests/notify_webhook*.rs` and `notify_redis.rs`:
 //! - C1. What is not after a channel's cursor is delivered, a dead letter, or kept in `integratedb.channel_delivery`.
 //!   The cursor and those tables change in one transaction. So a crash repeats events, with their ids, and loses none.
 //! - C2. Of two events of one key, the later is sent only when the earlier was taken or given up.
