@@ -103,7 +103,7 @@ struct Open {
 #[derive(Debug)]
 enum Stage {
     Awaited(oneshot::Sender<Opened>),
-    Between(Window, Option<(Chunk, oneshot::Sender<Closed>)>),
+    Between(Window, Option<Box<(Chunk, oneshot::Sender<Closed>)>>),
 }
 
 /// What a change did to a row, by its keys.
@@ -200,7 +200,7 @@ impl Backfills {
         match &mut open.stage {
             Stage::Between(_, rows) if open.chunk == number => {
                 let (sender, receiver) = oneshot::channel();
-                *rows = Some((chunk, sender));
+                *rows = Some(Box::new((chunk, sender)));
                 Some(receiver)
             }
             _ => None,
@@ -303,7 +303,8 @@ impl Backfills {
                 }
                 None
             }
-            (Which::High, Stage::Between(window, Some((chunk, reply)))) => {
+            (Which::High, Stage::Between(window, Some(read))) => {
+                let (chunk, reply) = *read;
                 let asked: Vec<Key> = chunk.asked.iter().map(|(_, key)| key.clone()).collect();
                 let Some(settled) = window.settle(chunk.rows.keys(), &asked) else {
                     let _ = reply.send(Closed::Again);
