@@ -113,7 +113,7 @@ impl Known {
 
 async fn primary_key(client: &Client, relation: u32) -> Result<Vec<String>, NotifyError> {
     let sql = "SELECT a.attname::text FROM pg_catalog.pg_index i
-               JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+               JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
                WHERE i.indrelid = $1 AND i.indisprimary";
     let rows = client.query(sql, &[&relation]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())

@@ -88,6 +88,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_there_are_too_many_bytes() {
+        // Later numbers take more bytes.
         let one = segment(400..500).size();
         let mut tail = Tail::new(one * 2);
         for at in 0..5 {
