@@ -229,6 +229,91 @@ fn a_description_counts_if_it_saw_the_schema() {
     assert_eq!(outcome, Outcome::Refused(Refusal::Schema));
 }
 
+/// What is durable at once.
+struct Durably;
+
+impl Observer<&'static str> for Durably {
+    fn stored(&self, _: Key, entry: &Arc<Entry<&'static str>>) {
+        entry.durable.note();
+    }
+
+    fn removed(&self, _: Key, _: &Entry<&'static str>, _: Removal) {}
+}
+
+impl Cache {
+    /// With an entry whose bytes are on disk only, and the ticket of who looked for it.
+    fn spilled() -> (Self, Arc<Entry<&'static str>>) {
+        let cache = observed(Box::new(Durably));
+        cache.store.set_spills(true);
+        assert_eq!(cache.store(SEEN), Outcome::Stored);
+        let ticket = cache.spill();
+        (cache, ticket)
+    }
+
+    fn spill(&self) -> Arc<Entry<&'static str>> {
+        self.store.spill_now([KEY]);
+        let Lookup::OnDisk(ticket) = self.look() else { panic!("it is on disk") };
+        ticket
+    }
+
+    fn look_read(&self, ticket: &Arc<Entry<&'static str>>, seen: &mut Lsn) -> Lookup<&'static str> {
+        let reader = Reader { seen, now: self.now };
+        self.store.lookup_read(KEY, ticket, Answer::new(b"T", b"DC"), reader)
+    }
+}
+
+#[test]
+fn what_was_read_from_disk_is_judged_anew() {
+    // Nothing has changed.
+    let (cache, ticket) = Cache::spilled();
+    assert!(ticket.is_described() && ticket.answer().is_none());
+    let figures = cache.store.figures();
+    assert_eq!((figures.on_disk, figures.disk_bytes, figures.answer_bytes), (1, 3, 0));
+    let Lookup::Hit(entry) = cache.look_read(&ticket, &mut Lsn(0)) else { panic!("a hit") };
+    assert_eq!(entry.answer().expect("a hit").all(), b"TDC");
+    // It is back in memory, also for who has read it as well, or could not.
+    assert!(matches!(cache.look(), Lookup::Hit(_)));
+    assert!(matches!(cache.look_read(&ticket, &mut Lsn(0)), Lookup::Hit(_)));
+    assert!(!cache.store.lose(KEY, &ticket), "what is in memory needs no disk");
+    let figures = cache.store.figures();
+    assert_eq!((figures.hits, figures.disk_hits, figures.on_disk, figures.promoted), (3, 1, 0, 1));
+    // A fence.
+    let ticket = cache.spill();
+    let fence = cache.store.fence(&[Scope::Table(SEEN)]);
+    assert!(matches!(cache.look_read(&ticket, &mut Lsn(0)), Lookup::Fenced));
+    cache.store.settle(fence, Lsn(0));
+    // What the session has seen; the reader is down; a change.
+    assert!(matches!(cache.look_read(&ticket, &mut Lsn(9)), Lookup::Behind(_)));
+    cache.store.suspend("the reader is down");
+    assert!(matches!(cache.look_read(&ticket, &mut Lsn(0)), Lookup::Off(_)));
+    cache.store.resume();
+    cache.store.fresh(cache.now);
+    assert_eq!(cache.touch(SEEN, 11), 1);
+    assert!(matches!(cache.look_read(&ticket, &mut Lsn(0)), Lookup::Miss));
+    cache.store.audit().expect("exact");
+}
+
+#[test]
+fn a_ticket_is_of_one_entry() {
+    let (cache, ticket) = Cache::spilled();
+    // The same question again, and on disk too: what was read is of the former.
+    assert_eq!(cache.store(SEEN), Outcome::Stored);
+    let another = cache.spill();
+    let looked = cache.look_read(&ticket, &mut Lsn(0));
+    assert!(matches!(looked, Lookup::OnDisk(entry) if Arc::ptr_eq(&entry, &another)));
+    assert!(!cache.store.lose(KEY, &ticket) && cache.store.lose(KEY, &another));
+    assert!(matches!(cache.look(), Lookup::Miss));
+    assert_eq!(cache.store.figures().lost, 1);
+    // Without a file nothing is on disk only, and nothing goes there.
+    assert_eq!(cache.store(SEEN), Outcome::Stored);
+    cache.spill();
+    assert_eq!(cache.store.set_spills(false), 1);
+    assert_eq!(cache.store(SEEN), Outcome::Stored);
+    cache.store.spill_now([KEY]);
+    assert!(matches!(cache.look(), Lookup::Hit(_)));
+    cache.store.audit().expect("exact");
+}
+
 #[test]
 fn restored_entries_come_before_anything_is_applied() {
     let cache = cache();

@@ -1,13 +1,15 @@
 //! Several threads at once, as in the proxy: no session reads older than what was acknowledged or applied.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use integratedb_cache::{
-    Answer, ColumnId, Dependency, FillResult, Flights, Joined, Key, Lookup, Lsn, Outcome, Reader,
-    Rows, Scope, Settings, Snapshot, Store, TableId, Touched, TouchedTable, Value, Xid,
+    Answer, ColumnId, Dependency, Entry, FillResult, Flights, Joined, Key, Lookup, Lsn, Observer,
+    Outcome, Reader, Removal, Rows, Scope, Settings, Snapshot, Store, TableId, Touched,
+    TouchedTable, Value, Xid,
 };
 
 const TABLE: TableId = TableId(1);
@@ -26,6 +28,22 @@ impl Origin {
     }
 }
 
+/// A file that has at once what is stored.
+#[derive(Clone, Default)]
+struct File(Arc<Mutex<HashMap<u128, Answer>>>);
+
+impl Observer<()> for File {
+    fn stored(&self, key: Key, entry: &Arc<Entry<()>>) {
+        let answer = entry.answer().expect("as it was filled").clone();
+        self.0.lock().expect("no panic").insert(key.0, answer);
+        entry.durable.note();
+    }
+
+    fn removed(&self, key: Key, _: &Entry<()>, _: Removal) {
+        self.0.lock().expect("no panic").remove(&{ key.0 });
+    }
+}
+
 fn random(state: &mut u64) -> usize {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -36,10 +54,13 @@ fn random(state: &mut u64) -> usize {
 #[test]
 fn threads_never_read_backwards() {
     let now = Instant::now();
-    let store: Arc<Store<()>> = Arc::new(Store::new(
+    let file = File::default();
+    let store: Arc<Store<()>> = Arc::new(Store::observed(
         Settings { max_age: Duration::from_secs(3600), ..Settings::new(9, 40_000) },
         now,
+        Box::new(file.clone()),
     ));
+    store.set_spills(true);
     let origin = Mutex::new(Origin { rows: [0; ROWS], next: 10 });
     store.publish(&[TABLE], &origin.lock().expect("new").snapshot());
     store.resume();
@@ -63,6 +84,14 @@ fn threads_never_read_backwards() {
                     everything: false,
                 });
                 store.advance(Lsn(xid));
+            }
+        });
+        threads.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                store.spill_now((1..=ROWS as u128).map(Key));
+                for _ in 0..500 {
+                    std::hint::spin_loop();
+                }
             }
         });
         for seed in 1..3_u64 {
@@ -94,7 +123,7 @@ fn threads_never_read_backwards() {
         drop(log);
         let readers: Vec<_> = (3..6_u64)
             .map(|seed| {
-                let flights = Arc::clone(&flights);
+                let (flights, file) = (Arc::clone(&flights), file.clone());
                 threads.spawn(move || {
                     let (mut state, mut seen, mut last) = (seed * 104_729, Lsn(0), [0; ROWS]);
                     let ends = Instant::now() + Duration::from_secs(2);
@@ -103,7 +132,16 @@ fn threads_never_read_backwards() {
                         let key = Key(row as u128 + 1);
                         let floor = acknowledged[row].load(Ordering::SeqCst).max(last[row]);
                         let reader = Reader { seen: &mut seen, now };
-                        let read = if let Lookup::Hit(entry) = store.lookup(key, reader) {
+                        let mut looked = store.lookup(key, reader);
+                        if let Lookup::OnDisk(ticket) = &looked {
+                            // It may be of another entry by now, or not there.
+                            let answer = file.0.lock().expect("no panic").get(&{ key.0 }).cloned();
+                            if let Some(answer) = answer {
+                                let reader = Reader { seen: &mut seen, now };
+                                looked = store.lookup_read(key, ticket, answer, reader);
+                            }
+                        }
+                        let read = if let Lookup::Hit(entry) = looked {
                             hits.fetch_add(1, Ordering::Relaxed);
                             let bytes = entry
                                 .answer()
@@ -155,5 +193,7 @@ fn threads_never_read_backwards() {
     });
     store.audit().expect("exact");
     assert!(flights.is_empty());
-    assert!(hits.load(Ordering::Relaxed) > 1000, "{:?}", store.figures());
+    let figures = store.figures();
+    assert!(hits.load(Ordering::Relaxed) > 1000 && figures.disk_hits > 100, "{figures:?}");
+    assert!(figures.spilled > 100 && figures.promoted > 100, "{figures:?}");
 }
