@@ -274,6 +274,7 @@ async fn a_disk_that_is_full_takes_with_it_what_was_there_only() -> Result<()> {
     })
     .await?;
     ensure!(world.metric("disk_only").await? == 0.0);
+    ensure!(world.metric("disk_lost_total").await? > 0.0, "some were there only");
     let evicted = world.metric("evicted_total").await?;
     readers_and_writers(&world, Duration::from_secs(1)).await?;
     all_agree(&world).await?;
