@@ -191,7 +191,7 @@ async fn what_cannot_be_shared_keeps_its_connection() -> Result<()> {
     drop(a);
     // The connection comes back clean.
     until("the lock is free", async || {
-        let row = b.query_one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()", &[]).await?;
+        let row = b.query_one("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1 AND granted AND pid <> pg_backend_pid()", &[]).await?;
         Ok(row.get::<_, i64>(0) == 0)
     })
     .await?;

@@ -137,7 +137,7 @@ impl Notifications {
         client
             .batch_execute("SET synchronous_commit = on; SET statement_timeout = '60s'; SET lock_timeout = '10s'")
             .await?;
-        self.log.open(&client).await?;
+        self.open(&client).await?;
         let mut looked = None;
         let leads = "SELECT pg_try_advisory_lock($1)";
         while !self.settings.enabled || !client.query_one(leads, &[&LOCK]).await?.get::<_, bool>(0)
@@ -163,7 +163,7 @@ impl Notifications {
             }
         }
         // Another one may have stored something before it ended.
-        self.log.open(&client).await?;
+        self.open(&client).await?;
         let mut state = State::load(&client).await?;
         loop {
             self.load(&client).await?;
@@ -179,6 +179,14 @@ impl Notifications {
             }
             self.lead(&client, &mut state, wait).await?;
         }
+    }
+
+    /// Shows what is stored. Who is told of it is known before: what was subscribed to when it was stored at the least.
+    async fn open(&self, client: &Client) -> Result<(), NotifyError> {
+        let head = self.log.end(client).await?;
+        self.load(client).await?;
+        self.log.open(head);
+        Ok(())
     }
 
     async fn load(&self, client: &Client) -> Result<(), NotifyError> {

@@ -24,8 +24,8 @@ const AFTER: &str = "SELECT epoch, last_lsn, last_index, body FROM (
     WHERE bytes < 1000000 ORDER BY epoch, last_lsn, last_index";
 
 impl Log {
-    /// Begins where the database's log ends.
-    pub(in crate::notify) async fn open(&self, client: &Client) -> Result<(), LogError> {
+    /// Where the database's log ends.
+    pub(in crate::notify) async fn end(&self, client: &Client) -> Result<EventId, LogError> {
         let sql = "SELECT epoch, last_lsn, last_index FROM integratedb.event_log
                    ORDER BY epoch DESC, last_lsn DESC, last_index DESC LIMIT 1";
         let head = match client.query_opt(sql, &[]).await? {
@@ -34,12 +34,16 @@ impl Log {
         };
         let sql = "SELECT coalesce(max(total), 0) FROM integratedb.event_log";
         self.total.store(client.query_one(sql, &[]).await?.get(0), Ordering::Relaxed);
+        Ok(head)
+    }
+
+    /// Shows the log up to this end of it.
+    pub(in crate::notify) fn open(&self, head: EventId) {
         // What is read on from where it was stays in memory.
         if head != self.head() {
             self.tail().reset(head);
             self.head.send_replace(head);
         }
-        Ok(())
     }
 
     /// Stores a segment that follows on the last one.
