@@ -220,6 +220,39 @@ impl Order {
         }
         behind
     }
+
+    /// Those that are not finished and that one of `later` waits for, directly or behind others.
+    pub(super) fn before(&self, later: &BTreeSet<Number>) -> Vec<Number> {
+        let (mut later_rows, mut tables, mut whole) =
+            (HashSet::new(), HashSet::new(), HashSet::new());
+        let mut before = Vec::new();
+        let Some(last) = later.last() else { return before };
+        for (number, keys) in self.keys.range(..=last).rev() {
+            let is_waited_for = match keys {
+                Keys::All => false,
+                Keys::Table(table) => tables.contains(table) || whole.contains(table),
+                Keys::Row(table, _) | Keys::Rows(table, ..) => {
+                    whole.contains(table) || rows(*keys).any(|row| later_rows.contains(&row))
+                }
+            };
+            let is_later = later.contains(number);
+            if !is_waited_for && !is_later {
+                continue;
+            }
+            match keys {
+                Keys::All => {}
+                Keys::Table(table) => drop(whole.insert(*table)),
+                Keys::Row(table, _) | Keys::Rows(table, ..) => {
+                    tables.insert(*table);
+                    later_rows.extend(rows(*keys));
+                }
+            }
+            if !is_later {
+                before.push(*number);
+            }
+        }
+        before
+    }
 }
 
 #[cfg(test)]
@@ -310,6 +343,17 @@ mod tests {
         assert!(order.behind(&HashSet::new()).is_empty());
         order.retake(2, &[1]);
         assert!(order.behind(&HashSet::from([1])).starts_with(&[3]));
+    }
+
+    #[test]
+    fn what_one_waits_for_is_known() {
+        let table = Keys::Table(1);
+        let order = order(&[A, B, MOVED, table, A, Keys::Row(2, 1), B, Keys::Table(2)]);
+        let before = |number| order.before(&BTreeSet::from([number]));
+        assert_eq!((before(1), before(2)), (vec![], vec![1, 0]));
+        assert_eq!((before(3), before(6)), (vec![2, 1, 0], vec![3, 2, 1, 0]));
+        assert_eq!(before(7), [5]);
+        assert_eq!(order.before(&BTreeSet::from([2, 7])), [5, 1, 0]);
     }
 
     #[test]

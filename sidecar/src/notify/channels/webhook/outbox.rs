@@ -371,10 +371,18 @@ impl Outbox {
         let failed: HashSet<Number> =
             failed.flat_map(|post| post.numbers.iter().copied()).collect();
         if !failed.is_empty() {
+            let mut new = BTreeSet::new();
             for number in self.order.behind(&failed) {
                 if self.kept >= MOST_KEPT || self.kept_bytes >= MOST_KEPT_BYTES {
                     break;
                 }
+                if self.entries.get(&number).is_some_and(|entry| !entry.is_kept) {
+                    keep.extend(self.keep(number, now));
+                    new.insert(number);
+                }
+            }
+            // What these wait for too, on its way perhaps: read again from the log, it would come after them.
+            for number in self.order.before(&new) {
                 if self.entries.get(&number).is_some_and(|entry| !entry.is_kept) {
                     keep.extend(self.keep(number, now));
                 }

@@ -94,3 +94,20 @@ fn a_gap_goes_after_what_was_before_it_and_before_what_comes_after() {
     outbox.taken(gap);
     assert_eq!(next(&mut outbox).map(|(_, name)| name), Some(id(3).to_string()));
 }
+
+#[test]
+fn what_is_kept_is_kept_with_all_it_waits_for() {
+    let now = Instant::now();
+    let mut outbox = outbox(1, Vec::new(), Vec::new());
+    let emptied = Event { keys: Keys::Table(1), ..event(3, 1) };
+    outbox.incoming.extend([event(1, 7), event(2, 8), emptied]);
+    let groups: Vec<Group> =
+        std::iter::from_fn(|| next(&mut outbox)).map(|(group, _)| group).collect();
+    assert_eq!(groups.len(), 2, "the table waits for its rows");
+    outbox.failed(groups[0], "no".to_owned(), Some(now + Duration::from_secs(9)), false);
+    // The second is on its way. A process that comes after reads no more than what follows the cursor.
+    let progress = outbox.progress(id(9), now);
+    let kept: BTreeSet<EventId> = progress.keep.iter().map(|kept| kept.id).collect();
+    assert_eq!(kept, BTreeSet::from([id(1), id(2), id(3)]));
+    assert_eq!(progress.cursor, id(9));
+}
