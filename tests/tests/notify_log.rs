@@ -232,6 +232,24 @@ async fn a_slot_that_is_lost_is_told_as_a_gap() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_table_that_left_the_publication_joins_again() -> Result<()> {
+    let setup = Setup::new(&[], "").await?;
+    let client = setup.database.connect().await?;
+    let members = "SELECT count(*) FROM pg_publication_rel";
+    let all: i64 = client.query_one(members, &[]).await?.get(0);
+    client.batch_execute("SELECT integratedb.unpublish(ARRAY['items'::regclass::oid])").await?;
+    ensure!(client.query_one(members, &[]).await?.get::<_, i64>(0) == all - 1);
+    let _sidecar = setup.reading().await?;
+    until("it is a member again", async || {
+        Ok(client.query_one(members, &[]).await?.get::<_, i64>(0) == all)
+    })
+    .await?;
+    client.batch_execute("INSERT INTO items VALUES (1)").await?;
+    is_the_same(&setup, &client).await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_idle_table_holds_no_wal() -> Result<()> {
     let setup = Setup::new(&[], "").await?;
     let _sidecar = setup.reading().await?;

@@ -28,11 +28,20 @@ const FOLLOW: Duration = Duration::from_millis(500);
 /// How often subscriptions are looked at while nothing tells of them.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// How often the log is pruned.
-const PRUNE: Duration = Duration::from_secs(60);
+/// How often the log is pruned, and tables are looked for that are subscribed to and not published.
+const UPKEEP: Duration = Duration::from_secs(60);
 
 /// How often the connection that holds the lock is tried, and how long an answer may take.
 const HOLD: Duration = Duration::from_secs(10);
+
+/// Has those of these tables join the publication that are no members.
+const PUBLISH: &str = "
+    SELECT p.oid::pg_catalog.regclass::text, p.why
+    FROM integratedb.publish(ARRAY(
+        SELECT r FROM unnest($1::oid[]) r
+        WHERE NOT EXISTS (
+            SELECT FROM pg_catalog.pg_publication p JOIN pg_catalog.pg_publication_rel m ON m.prpubid = p.oid
+            WHERE p.pubname = 'integratedb' AND m.prrelid = r))) p";
 
 /// The waits after an error.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -239,7 +248,7 @@ impl Notifications {
                 None
             }
             never = self.watch(reader.watch()) => match never {},
-            never = self.prune() => match never {},
+            never = self.upkeep() => match never {},
             gone = hold(client) => return Err(gone),
             never = backfill::run(self.backfill_settings(), &self.pool, backfills) => match never {},
             lost = status.wait_for(|status| status.slot_lost.is_some()) => {
@@ -270,8 +279,11 @@ impl Notifications {
         }
     }
 
-    async fn prune(&self) -> Infallible {
+    async fn upkeep(&self) -> Infallible {
         loop {
+            if let Err(error) = self.publish().await {
+                tracing::warn!(%error, "whether all tables are published is not known");
+            }
             let pruned = async {
                 let client = self.pool.get().await.map_err(db::DbError::from)?;
                 self.log.prune(&client, &self.settings).await
@@ -281,8 +293,26 @@ impl Notifications {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, "the log of changes can't be pruned"),
             }
-            tokio::time::sleep(PRUNE).await;
+            tokio::time::sleep(UPKEEP).await;
         }
+    }
+
+    /// A table joins the publication when it is subscribed to; unless it was locked then, or got its replica identity
+    /// back without a validation.
+    async fn publish(&self) -> Result<(), NotifyError> {
+        let client = self.pool.get().await.map_err(db::DbError::from)?;
+        let relations = self.subscriptions.borrow().all_relations();
+        for row in client.query(PUBLISH, &[&relations]).await? {
+            let (table, why): (String, Option<String>) = (row.get(0), row.get(1));
+            match why {
+                None => tracing::warn!(
+                    table,
+                    "a table was not published; its changes so far were not told"
+                ),
+                Some(why) => tracing::warn!(table, why, "changes of a table can't be told"),
+            }
+        }
+        Ok(())
     }
 
     async fn slot_base(&self, client: &Client) -> Result<String, NotifyError> {

@@ -113,6 +113,11 @@ impl Subscriptions {
         items.map(|(item, _)| (item.schema.as_str(), item.table.as_str())).collect()
     }
 
+    /// Every table that somebody subscribes to.
+    pub(super) fn all_relations(&self) -> Vec<u32> {
+        self.relations.iter().copied().collect()
+    }
+
     /// Those of a stakeholder.
     pub fn of_stakeholder(&self, id: i64) -> Option<&Subscribed> {
         self.stakeholders.get(&id)

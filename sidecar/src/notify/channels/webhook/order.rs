@@ -191,67 +191,64 @@ impl Order {
 
     /// Those that wait for `failed` ones, directly or behind others, in their order.
     pub(super) fn behind(&self, failed: &HashSet<Number>) -> Vec<Number> {
-        let (mut blocked_rows, mut tables, mut whole) =
-            (HashSet::new(), HashSet::new(), HashSet::new());
-        let mut behind = Vec::new();
-        for (number, keys) in &self.keys {
-            let waits = match keys {
-                Keys::All => false,
-                Keys::Table(table) => tables.contains(table) || whole.contains(table),
-                Keys::Row(table, _) | Keys::Rows(table, ..) => {
-                    whole.contains(table) || rows(*keys).any(|row| blocked_rows.contains(&row))
-                }
-            };
-            let has_failed = failed.contains(number);
-            if !waits && !has_failed {
-                continue;
-            }
-            match keys {
-                Keys::All => {}
-                Keys::Table(table) => drop(whole.insert(*table)),
-                Keys::Row(table, _) | Keys::Rows(table, ..) => {
-                    tables.insert(*table);
-                    blocked_rows.extend(rows(*keys));
-                }
-            }
-            if !has_failed {
-                behind.push(*number);
-            }
-        }
-        behind
+        Chain::default().others(self.keys.iter(), |number| failed.contains(number))
     }
 
-    /// Those that are not finished and that one of `later` waits for, directly or behind others.
+    /// Those that are not finished and that one of `later` waits for, directly or behind others; the last first.
     pub(super) fn before(&self, later: &BTreeSet<Number>) -> Vec<Number> {
-        let (mut later_rows, mut tables, mut whole) =
-            (HashSet::new(), HashSet::new(), HashSet::new());
-        let mut before = Vec::new();
-        let Some(last) = later.last() else { return before };
-        for (number, keys) in self.keys.range(..=last).rev() {
-            let is_waited_for = match keys {
-                Keys::All => false,
-                Keys::Table(table) => tables.contains(table) || whole.contains(table),
-                Keys::Row(table, _) | Keys::Rows(table, ..) => {
-                    whole.contains(table) || rows(*keys).any(|row| later_rows.contains(&row))
-                }
-            };
-            let is_later = later.contains(number);
-            if !is_waited_for && !is_later {
-                continue;
-            }
-            match keys {
-                Keys::All => {}
-                Keys::Table(table) => drop(whole.insert(*table)),
-                Keys::Row(table, _) | Keys::Rows(table, ..) => {
-                    tables.insert(*table);
-                    later_rows.extend(rows(*keys));
-                }
-            }
-            if !is_later {
-                before.push(*number);
+        let Some(last) = later.last() else { return Vec::new() };
+        Chain::default().others(self.keys.range(..=last).rev(), |number| later.contains(number))
+    }
+}
+
+/// The keys of events of which each waits for another, or is waited for.
+#[derive(Default)]
+struct Chain {
+    rows: HashSet<(u32, u64)>,
+    /// Of which there are rows in it.
+    tables: HashSet<u32>,
+    /// Of which all is in it.
+    whole: HashSet<u32>,
+}
+
+impl Chain {
+    /// Goes through events, and gives those that one of the chain meets and that are not its own from the start.
+    fn others<'a>(
+        mut self,
+        events: impl Iterator<Item = (&'a Number, &'a Keys)>,
+        is_own: impl Fn(&Number) -> bool,
+    ) -> Vec<Number> {
+        let mut others = Vec::new();
+        for (number, keys) in events {
+            let is_own = is_own(number);
+            if is_own || self.meets(*keys) {
+                self.add(*keys);
+                others.extend((!is_own).then_some(*number));
             }
         }
-        before
+        others
+    }
+
+    /// Whether one of these can't be sent at the same time.
+    fn meets(&self, keys: Keys) -> bool {
+        match keys {
+            Keys::All => false,
+            Keys::Table(table) => self.tables.contains(&table) || self.whole.contains(&table),
+            Keys::Row(table, _) | Keys::Rows(table, ..) => {
+                self.whole.contains(&table) || rows(keys).any(|row| self.rows.contains(&row))
+            }
+        }
+    }
+
+    fn add(&mut self, keys: Keys) {
+        match keys {
+            Keys::All => {}
+            Keys::Table(table) => drop(self.whole.insert(table)),
+            Keys::Row(table, _) | Keys::Rows(table, ..) => {
+                self.tables.insert(table);
+                self.rows.extend(rows(keys));
+            }
+        }
     }
 }
 
