@@ -257,9 +257,11 @@ async fn a_cancel_request_reaches_its_query_only() -> Result<()> {
         let (result, a) = sleep.await?;
         assert_eq!(result.expect_err("cancelled").code().map(|c| c.code()), Some("57014"));
         other.await??;
-        // One that comes late hits nothing.
-        cancel.cancel_query(NoTls).await?;
-        a.batch_execute("SELECT 1").await?;
+        // One that comes late hits nothing. Passed through it is Postgres's, which may take it for the next query's.
+        if cache != "pass" {
+            cancel.cancel_query(NoTls).await?;
+            a.batch_execute("SELECT 1").await?;
+        }
     }
     Ok(())
 }

@@ -191,7 +191,8 @@ async fn a_sink_that_takes_nothing_holds_the_origin_back_and_stays_connected() -
     let follower = Follower::start_with(&setup.url(), permanent(), |settings, _| {
         settings.silence = Duration::from_secs(1);
     })?;
-    follower.catch_up().await?;
+    // What made the tables may have been told of.
+    let before = follower.catch_up().await?.transactions.len();
     follower.switches().full.store(true, Ordering::SeqCst);
     let sql = "INSERT INTO t SELECT n, repeat('x', 1000) FROM generate_series(1, 20000) n";
     setup.client.batch_execute(sql).await?;
@@ -200,7 +201,7 @@ async fn a_sink_that_takes_nothing_holds_the_origin_back_and_stays_connected() -
     tokio::time::sleep(Duration::from_secs(3)).await;
     let heard = follower.heard();
     assert!(
-        heard.disconnected.is_empty() && heard.transactions.is_empty(),
+        heard.disconnected.is_empty() && heard.transactions.len() == before,
         "{:?}",
         heard.disconnected
     );
