@@ -25,7 +25,16 @@ use crate::view::View;
 pub struct Renderer {
     view: View,
     stakeholder: Vec<u8>,
-    plans: HashMap<(Arc<Shape>, Op), Option<Plan>>,
+    /// By where the shape is in memory, which holds as long as the shape is held: to compare shapes would cost more
+    /// than to write an event.
+    plans: HashMap<(usize, Op), Planned>,
+}
+
+/// A shape, and how its changes are written; `None` if the view does not want them.
+#[derive(Debug)]
+struct Planned {
+    _shape: Arc<Shape>,
+    plan: Option<Plan>,
 }
 
 /// How changes of one shape are written.
@@ -54,7 +63,7 @@ impl Renderer {
             return false;
         }
         if change.op == Op::Gap {
-            self.head(change, out);
+            Self::head(&self.stakeholder, change, out);
             out.extend_from_slice(b",\"reason\":");
             write_string(change.reason.as_bytes(), out);
             out.push(b'}');
@@ -63,25 +72,25 @@ impl Renderer {
         if !self.view.interests.contains_key(&change.shape.relation) {
             return false;
         }
-        let key = (Arc::clone(&change.shape), change.op);
-        if !self.plans.contains_key(&key) {
-            if self.plans.len() >= MOST_PLANS {
-                self.plans.clear();
-            }
-            let plan = Plan::new(&self.view, &change.shape, change.op);
-            self.plans.insert(key.clone(), plan);
+        let key = (Arc::as_ptr(&change.shape).addr(), change.op);
+        if self.plans.len() >= MOST_PLANS && !self.plans.contains_key(&key) {
+            self.plans.clear();
         }
-        let Some(Some(plan)) = self.plans.get(&key) else { return false };
-        self.head(change, out);
+        let planned = self.plans.entry(key).or_insert_with(|| Planned {
+            _shape: Arc::clone(&change.shape),
+            plan: Plan::new(&self.view, &change.shape, change.op),
+        });
+        let Some(plan) = &planned.plan else { return false };
+        Self::head(&self.stakeholder, change, out);
         plan.write(change, out);
         out.push(b'}');
         true
     }
 
-    fn head(&self, change: &Change<'_>, out: &mut Vec<u8>) {
+    fn head(stakeholder: &[u8], change: &Change<'_>, out: &mut Vec<u8>) {
         // Writing to memory can't fail.
         let _ = write!(out, "{{\"id\":\"{}\",\"version\":1,\"stakeholder\":", change.id);
-        out.extend_from_slice(&self.stakeholder);
+        out.extend_from_slice(stakeholder);
         let _ = write!(out, ",\"event\":\"{}\"", change.op.as_str());
     }
 }

@@ -38,6 +38,14 @@ impl From<Damaged> for SegmentError {
 }
 
 impl Segment {
+    /// One that says no more than that changes may be missing at this id, and why. The time is in microseconds since
+    /// 1970.
+    pub fn gap(id: EventId, commit_micros: i64, reason: &str) -> Self {
+        let mut builder = SegmentBuilder::new(id.epoch);
+        builder.push_gap(Head { id, op: Op::Gap, commit_micros, xid: 0, target: None }, reason);
+        builder.finish()
+    }
+
     /// How many changes it has.
     pub fn len(&self) -> usize {
         self.index.len()
@@ -139,7 +147,8 @@ impl Segment {
 pub struct SegmentBuilder {
     epoch: u32,
     shapes: Vec<Arc<Shape>>,
-    numbers: HashMap<Arc<Shape>, usize>,
+    /// By where they are in memory: they are held in `shapes`.
+    numbers: HashMap<usize, usize>,
     body: Vec<u8>,
     index: Vec<(EventId, u32)>,
 }
@@ -208,14 +217,10 @@ impl SegmentBuilder {
     }
 
     fn head(&mut self, head: Head, shape: &Arc<Shape>, rows: u8) {
-        let shape = match self.numbers.get(shape) {
-            Some(number) => *number,
-            None => {
-                self.shapes.push(Arc::clone(shape));
-                self.numbers.insert(Arc::clone(shape), self.shapes.len() - 1);
-                self.shapes.len() - 1
-            }
-        };
+        let shape = *self.numbers.entry(Arc::as_ptr(shape).addr()).or_insert_with(|| {
+            self.shapes.push(Arc::clone(shape));
+            self.shapes.len() - 1
+        });
         // Whoever builds one ends it long before it has 4 GiB.
         self.index.push((head.id, self.body.len() as u32));
         let out = &mut self.body;

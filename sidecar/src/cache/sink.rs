@@ -15,11 +15,8 @@ use super::disk::Source;
 use super::engine::Engine;
 use super::keeper::Task;
 use crate::replication::{
-    Begin, Change, Commit, Connected, LogicalMessage, Old, Relation, Sink, Truncate,
+    Begin, Change, Commit, Connected, LogicalMessage, MESSAGE_PREFIX, Old, Relation, Sink, Truncate,
 };
-
-/// What our messages in the log begin with.
-const PREFIX: &[u8] = b"integratedb";
 
 /// Rows of one table in one transaction beyond which it counts as touched as a whole.
 const MOST_ROWS: usize = 1000;
@@ -222,7 +219,7 @@ impl Sink for CacheSink {
     }
 
     fn message(&mut self, message: &LogicalMessage<'_>) {
-        if message.prefix != PREFIX || !message.transactional {
+        if message.prefix != MESSAGE_PREFIX || !message.transactional {
             return;
         }
         let Some(open) = &mut self.open else { return };

@@ -8,15 +8,12 @@ use integratedb_events::Op;
 use tokio::sync::Notify;
 
 use crate::replication::{
-    Begin, Change, Commit, Connected, LogicalMessage, Lsn, Old, Relation, Row, Sink, Truncate,
-    Value,
+    Begin, Change, Commit, Connected, LogicalMessage, Lsn, MESSAGE_PREFIX, Old, Relation, Row,
+    Sink, Truncate, Value,
 };
 
 /// Bytes in the queue beyond which the reader has to wait.
 const FULL: usize = 4 << 20;
-
-/// What our messages in the log begin with.
-const PREFIX: &[u8] = b"integratedb";
 
 /// What was delivered, in its order.
 pub(super) enum Item {
@@ -218,7 +215,7 @@ impl Sink for Ingest {
     }
 
     fn message(&mut self, message: &LogicalMessage<'_>) {
-        if message.prefix == PREFIX && message.transactional {
+        if message.prefix == MESSAGE_PREFIX && message.transactional {
             self.put(|_| Item::Message(message.content.to_vec()));
         }
     }

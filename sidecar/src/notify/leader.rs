@@ -199,12 +199,8 @@ impl Notifications {
     }
 
     async fn load(&self, client: &Client) -> Result<(), NotifyError> {
-        let all = Subscriptions::load(client).await?;
-        self.subscriptions.send_if_modified(|present| {
-            let is_other = **present != all;
-            *present = Arc::new(all);
-            is_other
-        });
+        let all = Arc::new(Subscriptions::load(client).await?);
+        Subscriptions::show(&self.subscriptions, &all);
         Ok(())
     }
 

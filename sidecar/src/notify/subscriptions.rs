@@ -1,12 +1,14 @@
 //! Who wants to be told of what.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use integratedb_cache::{Snapshot, widen};
 use integratedb_events::{Op, Subscription, View};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio_postgres::Client;
 
 use super::error::NotifyError;
@@ -64,6 +66,15 @@ impl Subscriptions {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MOST_PAUSE);
         }
+    }
+
+    /// Lets those who watch know of them, if they are others than before.
+    pub(super) fn show(watched: &watch::Sender<Arc<Self>>, all: &Arc<Self>) {
+        watched.send_if_modified(|present| {
+            let is_other = present != all;
+            present.clone_from(all);
+            is_other
+        });
     }
 
     fn read(rows: Value) -> Result<Self, NotifyError> {

@@ -119,8 +119,9 @@ impl<'a> Writer<'a> {
                 self.backfills.truncate(relations);
                 for (index, relation) in (*first..).zip(relations) {
                     if let Some(head) = self.head(Op::Truncate, index, relation) {
-                        let known = self.known(relation).await?;
-                        self.builder.push(head, &known, None, None);
+                        self.learn(relation).await?;
+                        let known = self.tables.get(relation).expect("it was just learned");
+                        self.builder.push(head, &known.shape, None, None);
                     }
                 }
             }
@@ -146,15 +147,12 @@ impl<'a> Writer<'a> {
         Some(Head { id, op, commit_micros, xid: begin.xid, target: None })
     }
 
-    async fn known(
-        &mut self,
-        relation: &Arc<Relation>,
-    ) -> Result<Arc<integratedb_events::Shape>, NotifyError> {
-        if self.tables.get(relation).is_none() {
-            self.tables.learn(self.client, relation).await?;
+    /// Gets to know a table as it is told now, if it is not known so.
+    async fn learn(&mut self, relation: &Arc<Relation>) -> Result<(), NotifyError> {
+        match self.tables.get(relation) {
+            Some(_) => Ok(()),
+            None => self.tables.learn(self.client, relation).await,
         }
-        let known = self.tables.get(relation).expect("it was just learned");
-        Ok(Arc::clone(&known.shape))
     }
 
     async fn change(
@@ -163,7 +161,7 @@ impl<'a> Writer<'a> {
         change: &RawChange,
         head: Head,
     ) -> Result<(), NotifyError> {
-        let shape = self.known(&change.relation).await?;
+        self.learn(&change.relation).await?;
         let known = self.tables.get(&change.relation).expect("it was just learned");
         let new = change.new.map(|row| {
             known.write(batch.row(row), false, &mut self.new);
@@ -173,7 +171,7 @@ impl<'a> Writer<'a> {
             known.write(batch.row(row), !is_full, &mut self.old);
             if is_full { OldBuffer::Full(&self.old) } else { OldBuffer::Key(&self.old) }
         });
-        self.builder.push(head, &shape, new, old);
+        self.builder.push(head, &known.shape, new, old);
         if self.builder.size() >= SEGMENT_BYTES || self.builder.len() >= SEGMENT_CHANGES {
             self.flush().await?;
         }
@@ -193,11 +191,7 @@ impl<'a> Writer<'a> {
         if told.schema.is_some() || told.subscriptions {
             let Some(begin) = self.transaction else { return Ok(()) };
             self.wanted = Arc::new(Subscriptions::load_after(self.client, begin.xid).await?);
-            self.subscriptions.send_if_modified(|present| {
-                let is_other = *present != self.wanted;
-                present.clone_from(&self.wanted);
-                is_other
-            });
+            Subscriptions::show(self.subscriptions, &self.wanted);
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ pub use progress::Progress;
 pub use reader::Reader;
 pub use relation::{Column, Relation, ReplicaIdentity};
 pub use settings::{ReaderSettings, Slot};
+pub(crate) use sink::MESSAGE_PREFIX;
 pub use sink::{Begin, Commit, Connected, PgTime, Sink};
 pub use sql::{Probe, Published, Rows, Sql};
 pub use status::{State, Status, render};

@@ -9,6 +9,9 @@ use integratedb_wire::pgoutput::{Change, LogicalMessage, Truncate};
 
 use super::relation::Relation;
 
+/// What the extension's messages in the log begin with.
+pub(crate) const MESSAGE_PREFIX: &[u8] = b"integratedb";
+
 /// A time of the origin's clock, in microseconds since 2000-01-01.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PgTime(pub i64);
@@ -33,7 +36,7 @@ impl PgTime {
     }
 
     /// Our own clock.
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let micros = since.saturating_sub(Self::OFFSET).as_micros();
         Self(i64::try_from(micros).unwrap_or(i64::MAX))

@@ -89,3 +89,11 @@ impl Ledger {
         }
     }
 }
+
+/// Waits until then; for ever, if there is nothing to wait for.
+pub(super) async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use integratedb_events::{EventId, Head, Keys, Op, Renderer, Segment, SegmentBuilder, View};
+use integratedb_events::{EventId, Keys, Renderer, Segment, View};
 use tokio::sync::watch;
 
 use super::config::Kind;
 use super::store::Row;
 use crate::notify::{LogError, Notifications, Subscriptions};
+use crate::replication::PgTime;
 
 /// Changes that are looked at before others get their turn.
 const AT_ONCE: usize = 2000;
@@ -146,10 +146,6 @@ impl Source {
 
 /// What is told in the place of changes that were pruned before they were read: the last of them is this one.
 fn gap(last: EventId) -> Segment {
-    let mut builder = SegmentBuilder::new(last.epoch);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-    let commit_micros = i64::try_from(now).unwrap_or_default();
-    let head = Head { id: last, op: Op::Gap, commit_micros, xid: 0, target: None };
-    builder.push_gap(head, "the channel was so far behind that changes were not kept any more");
-    builder.finish()
+    let reason = "the channel was so far behind that changes were not kept any more";
+    Segment::gap(last, PgTime::now().unix_micros(), reason)
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use integratedb_events::{EventId, Head, Op, Segment, SegmentBuilder};
+use integratedb_events::{EventId, Segment};
 use tokio_postgres::Client;
-use tokio_postgres::types::PgLsn;
+use tokio_postgres::types::{PgLsn, Type};
 
 use super::state::{State, id, number, pruned};
 use super::{Log, LogError};
 use crate::db::DbError;
-use crate::replication::Lsn;
+use crate::replication::{Lsn, PgTime};
 
 const INSERT: &str = "INSERT INTO integratedb.event_log
     (epoch, last_lsn, last_index, first_lsn, first_index, changes, total, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -96,12 +96,8 @@ impl Log {
     ) -> Result<(), LogError> {
         tracing::warn!("notifications: changes may be missing: {why}");
         let next = State { epoch: state.epoch + 1, slot: None, ..state.clone() };
-        let mut builder = SegmentBuilder::new(next.epoch);
         let id = EventId { epoch: next.epoch, lsn: Lsn(0), index: 0 };
-        let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_micros();
-        let commit_micros = i64::try_from(now).unwrap_or_default();
-        builder.push_gap(Head { id, op: Op::Gap, commit_micros, xid: 0, target: None }, why);
-        let segment = builder.finish();
+        let segment = Segment::gap(id, PgTime::now().unix_micros(), why);
         client.batch_execute("BEGIN").await?;
         let stored = async {
             self.insert(client, &segment).await?;
@@ -135,19 +131,19 @@ impl Log {
         let changes = i32::try_from(segment.len()).unwrap_or(i32::MAX);
         let size = i64::try_from(body.len()).unwrap_or(i64::MAX);
         let total = self.total.fetch_add(size, Ordering::Relaxed) + size;
-        let statement = client.prepare_typed(INSERT, &[]).await?;
+        // Not prepared first: that would be another round trip before each segment.
         client
-            .execute(
-                &statement,
+            .execute_typed(
+                INSERT,
                 &[
-                    &number(last.epoch),
-                    &PgLsn::from(last.lsn.0),
-                    &i64::from(last.index),
-                    &PgLsn::from(first.lsn.0),
-                    &i64::from(first.index),
-                    &changes,
-                    &total,
-                    &body,
+                    (&number(last.epoch), Type::INT4),
+                    (&PgLsn::from(last.lsn.0), Type::PG_LSN),
+                    (&i64::from(last.index), Type::INT8),
+                    (&PgLsn::from(first.lsn.0), Type::PG_LSN),
+                    (&i64::from(first.index), Type::INT8),
+                    (&changes, Type::INT4),
+                    (&total, Type::INT8),
+                    (&body, Type::BYTEA),
                 ],
             )
             .await?;

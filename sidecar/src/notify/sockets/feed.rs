@@ -6,6 +6,7 @@ use integratedb_events::{Change, EventId, Op, Renderer, Segment, View};
 use tokio::sync::watch;
 
 use crate::notify::{LogError, Notifications, Subscriptions};
+use crate::replication::PgTime;
 
 /// Bytes of events beyond which they are sent before more are looked at.
 const CHUNK: usize = 64 << 10;
@@ -166,18 +167,8 @@ impl Feed {
     /// Tells that what was up to `last` is not kept any more.
     fn gap(&mut self, last: EventId, chunk: &mut Chunk) {
         let reason = "changes before this one are not kept any more";
-        let change = Change {
-            id: last,
-            op: Op::Gap,
-            commit_micros: 0,
-            xid: 0,
-            shape: Arc::default(),
-            new: None,
-            old: None,
-            target: None,
-            reason,
-        };
-        chunk.push(&mut self.renderer, &change);
+        let gap = Segment::gap(last, PgTime::now().unix_micros(), reason);
+        gap.changes().for_each(|change| chunk.push(&mut self.renderer, &change));
         self.position = last;
         self.segment = None;
     }

@@ -9,7 +9,7 @@ use rand::Rng;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::ChannelsError;
-use super::super::ledger::Ledger;
+use super::super::ledger::{Ledger, sleep_until};
 use super::super::source::{Event, Source};
 use super::super::store::{self, Progress, Row};
 use super::settings::RedisSettings;
@@ -155,12 +155,5 @@ impl Worker {
         self.ledger.figures.next_attempt =
             self.again.map(|again| again.saturating_duration_since(Instant::now()));
         self.ledger.write(Progress { cursor: self.cursor, ..Progress::default() }).await
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }

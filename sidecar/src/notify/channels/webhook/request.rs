@@ -28,8 +28,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(super) enum Outcome {
     /// The events are theirs now.
     Taken,
-    /// It answered something else than 2xx.
-    Refused { told: String, asked: Option<Duration>, is_overloaded: bool },
+    /// It answered something else than 2xx: with this status, and in these words.
+    Refused { status: StatusCode, told: String, asked: Option<Duration>, is_overloaded: bool },
     /// It wants no more requests, ever (410).
     Gone,
     /// It did not answer. `surely`: there was no connection at all.
@@ -114,7 +114,8 @@ impl Endpoint {
             .collect();
         let is_overloaded = matches!(status.as_u16(), 429 | 502 | 503 | 504);
         let told = format!("it answered {status}: {text}");
-        Outcome::Refused { told: told.trim_end_matches(": ").to_owned(), asked, is_overloaded }
+        let told = told.trim_end_matches(": ").to_owned();
+        Outcome::Refused { status, told, asked, is_overloaded }
     }
 }
 

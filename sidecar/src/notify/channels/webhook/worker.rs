@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::ChannelsError;
-use super::super::ledger::Ledger;
+use super::super::ledger::{Ledger, sleep_until};
 use super::super::source::Source;
 use super::super::store::{self, Row};
 use super::breaker::Breaker;
@@ -68,6 +68,8 @@ struct Worker {
 /// How a request failed.
 struct Failure {
     told: String,
+    /// The same for the log: without what it has answered, which may have an event in it.
+    logged: String,
     /// How long it wants to be left alone.
     asked: Option<Duration>,
     /// It did not answer, or somebody before it says that it does not.
@@ -139,15 +141,15 @@ impl Worker {
                 let events = self.outbox.taken(group);
                 self.ledger.succeeded(events);
             }
-            Outcome::Refused { told, asked, is_overloaded } => {
-                self.fail(
-                    group,
-                    now,
-                    Failure { told, asked, is_silence: is_overloaded, surely: false },
-                );
+            Outcome::Refused { status, told, asked, is_overloaded } => {
+                let logged = format!("it answered {status}");
+                let (is_silence, surely) = (is_overloaded, false);
+                self.fail(group, now, Failure { told, logged, asked, is_silence, surely });
             }
             Outcome::Silent { told, surely } => {
-                self.fail(group, now, Failure { told, asked: None, is_silence: true, surely });
+                let logged = told.clone();
+                let (asked, is_silence) = (None, true);
+                self.fail(group, now, Failure { told, logged, asked, is_silence, surely });
             }
             Outcome::Gone => {
                 self.outbox.put_back(group, now);
@@ -170,7 +172,7 @@ impl Worker {
     }
 
     fn fail(&mut self, group: Group, now: Instant, failure: Failure) {
-        let Failure { told, asked, is_silence, surely } = failure;
+        let Failure { told, logged, asked, is_silence, surely } = failure;
         let was_down = self.breaker.until().is_some();
         if is_silence {
             self.breaker.silent(now, surely, random());
@@ -185,14 +187,15 @@ impl Worker {
             tracing::warn!(
                 channel,
                 stakeholder,
-                error = told,
+                error = logged,
                 "the endpoint does not answer; events wait"
             );
         }
         let failing_for = self.ledger.failed(&told);
         if failing_for >= self.settings.disable_after {
             let seconds = failing_for.as_secs();
-            self.disable = Some(format!("every request failed for {seconds} s; the last: {told}"));
+            self.disable =
+                Some(format!("every request failed for {seconds} s; the last: {logged}"));
         }
         if is_silence && (surely || was_down) {
             // It is the endpoint that failed, and not the events.
@@ -201,13 +204,13 @@ impl Worker {
         }
         let failures = self.outbox.failures(group) + 1;
         let wait = retry::wait(&self.settings.schedule, failures, asked, random());
-        let dead = self.outbox.failed(group, told.clone(), wait.map(|wait| now + wait), is_silence);
+        let dead = self.outbox.failed(group, told, wait.map(|wait| now + wait), is_silence);
         if dead > 0 {
             tracing::warn!(
                 channel,
                 stakeholder,
                 events = dead,
-                error = told,
+                error = logged,
                 "events were given up"
             );
         }
@@ -240,13 +243,6 @@ impl Worker {
             );
         }
         self.write().await
-    }
-}
-
-async fn sleep_until(wake: Option<Instant>) {
-    match wake {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 
