@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -114,6 +115,17 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         Ok(Self { address, server: serve(listener, shared.clone()), shared })
+    }
+
+    /// One that answers with this status what has an event of this row, as long as the flag is set, and takes the rest.
+    pub async fn refusing(id: i64, status: u16) -> Result<(Self, Arc<AtomicBool>)> {
+        let refuses = Arc::new(AtomicBool::new(true));
+        let flag = Arc::clone(&refuses);
+        let decide = move |post: &Post| {
+            let is_refused = post.is_of(id) && flag.load(Ordering::SeqCst);
+            if is_refused { status.into() } else { 200.into() }
+        };
+        Ok((Self::start_with(decide).await?, refuses))
     }
 
     /// Ends it: nobody listens any more. What came stays known.

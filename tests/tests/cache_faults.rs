@@ -17,9 +17,12 @@ fn bounded(caching: &mut CachingSettings) {
     caching.max_lag_ms = 1500;
 }
 
-fn permanent(caching: &mut CachingSettings) {
-    bounded(caching);
-    caching.slot = SlotKind::Permanent;
+/// The same, and the log is followed by such a slot.
+fn by(slot: SlotKind) -> impl Fn(&mut CachingSettings) {
+    move |caching| {
+        bounded(caching);
+        caching.slot = slot;
+    }
 }
 
 /// Clients that write and read all the time, and check each answer.
@@ -135,11 +138,7 @@ async fn reconnects(setup: &Cached) -> Result<u64> {
 #[tokio::test]
 async fn answers_stay_right_while_the_readers_connections_are_killed() -> Result<()> {
     for slot in [SlotKind::Temporary, SlotKind::Permanent] {
-        let setup = Cached::with(&[], |caching| {
-            bounded(caching);
-            caching.slot = slot;
-        })
-        .await?;
+        let setup = Cached::with(&[], by(slot)).await?;
         let audit = Audit::start(&setup);
         for _ in 0..3 {
             answers_again(&setup).await?;
@@ -163,11 +162,7 @@ async fn answers_stay_right_while_the_readers_connections_are_killed() -> Result
 #[tokio::test]
 async fn answers_stay_right_while_the_origin_crashes_and_returns() -> Result<()> {
     for slot in [SlotKind::Temporary, SlotKind::Permanent] {
-        let mut setup = Cached::apart(|caching| {
-            bounded(caching);
-            caching.slot = slot;
-        })
-        .await?;
+        let mut setup = Cached::apart(by(slot)).await?;
         let audit = Audit::start(&setup);
         for is_fast in [false, true] {
             answers_again(&setup).await?;
@@ -191,11 +186,7 @@ async fn answers_stay_right_while_the_origin_crashes_and_returns() -> Result<()>
 #[tokio::test]
 async fn answers_stay_right_while_the_readers_network_breaks_and_stalls() -> Result<()> {
     for slot in [SlotKind::Temporary, SlotKind::Permanent] {
-        let setup = Cached::with(&[], |caching| {
-            bounded(caching);
-            caching.slot = slot;
-        })
-        .await?;
+        let setup = Cached::with(&[], by(slot)).await?;
         let audit = Audit::start(&setup);
         for is_stall in [true, false] {
             answers_again(&setup).await?;
@@ -257,7 +248,7 @@ async fn slots_are_lost(setup: &Cached, how: impl AsyncFn() -> Result<()>) -> Re
 
 #[tokio::test]
 async fn nothing_is_left_of_what_was_kept_when_a_slot_is_dropped() -> Result<()> {
-    let setup = Cached::with(&[], permanent).await?;
+    let setup = Cached::with(&[], by(SlotKind::Permanent)).await?;
     slots_are_lost(&setup, async || {
         setup.admin("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await
     })
@@ -266,7 +257,7 @@ async fn nothing_is_left_of_what_was_kept_when_a_slot_is_dropped() -> Result<()>
 
 #[tokio::test]
 async fn nothing_is_left_of_what_was_kept_when_a_slot_is_invalidated() -> Result<()> {
-    let setup = Cached::with(&[("max_slot_wal_keep_size", "1MB")], permanent).await?;
+    let setup = Cached::with(&[("max_slot_wal_keep_size", "1MB")], by(SlotKind::Permanent)).await?;
     slots_are_lost(&setup, async || {
         until("the slots are lost", async || {
             let client = setup.database.connect().await?;

@@ -109,14 +109,7 @@ async fn what_fails_is_tried_again_in_the_order_of_its_key_while_others_go_on() 
 #[tokio::test]
 async fn a_key_that_moves_keeps_its_order() -> Result<()> {
     let setup = Delivered::new().await?;
-    let refuses = Arc::new(AtomicBool::new(true));
-    let receiver = Receiver::start_with({
-        let refuses = Arc::clone(&refuses);
-        move |post| {
-            if post.is_of(1) && refuses.load(Ordering::SeqCst) { 500.into() } else { 200.into() }
-        }
-    })
-    .await?;
+    let (receiver, refuses) = Receiver::refusing(1, 500).await?;
     let settings = json!({"retry": {"schedule_secs": [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 600]}});
     setup.webhook(&receiver.url(), settings).await?;
     setup.run("INSERT INTO items VALUES (1, 1); INSERT INTO other VALUES (7, 7)").await?;
@@ -143,14 +136,7 @@ async fn a_key_that_moves_keeps_its_order() -> Result<()> {
 #[tokio::test]
 async fn what_is_given_up_is_a_dead_letter_and_can_be_sent_again() -> Result<()> {
     let setup = Delivered::new().await?;
-    let refuses = Arc::new(AtomicBool::new(true));
-    let receiver = Receiver::start_with({
-        let refuses = Arc::clone(&refuses);
-        move |post| {
-            if post.is_of(1) && refuses.load(Ordering::SeqCst) { 418.into() } else { 200.into() }
-        }
-    })
-    .await?;
+    let (receiver, refuses) = Receiver::refusing(1, 418).await?;
     let settings = json!({"name": "billing", "retry": {"schedule_secs": [0.05, 0.05]}});
     setup.webhook(&receiver.url(), settings).await?;
     setup.run("INSERT INTO items VALUES (1, 1), (2, 2); UPDATE items SET n = n + 10").await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -124,14 +124,7 @@ async fn a_slow_endpoint_holds_no_other_channel() -> Result<()> {
 #[tokio::test]
 async fn what_is_behind_a_failed_key_is_bounded() -> Result<()> {
     let setup = Delivered::new().await?;
-    let refuses = Arc::new(AtomicBool::new(true));
-    let receiver = Receiver::start_with({
-        let refuses = Arc::clone(&refuses);
-        move |post| {
-            if post.is_of(1) && refuses.load(Ordering::SeqCst) { 500.into() } else { 200.into() }
-        }
-    })
-    .await?;
+    let (receiver, refuses) = Receiver::refusing(1, 500).await?;
     setup.webhook(&receiver.url(), json!({"retry": {"schedule_secs": [3600]}})).await?;
     setup.run("INSERT INTO items VALUES (1, 0)").await?;
     setup
