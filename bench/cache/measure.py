@@ -2,10 +2,8 @@
 
 import argparse
 import importlib
-import json
-import pathlib
 
-from figures import show, write
+from figures import keep, kept, show, write
 from load import read_targets
 
 PHASES = ("hits", "growth", "invalidation", "mixed")
@@ -16,25 +14,15 @@ def main():
     if options.what == "phase":
         targets = {target.name: target for target in read_targets(options.targets)}
         figures, medians = importlib.import_module(options.phase).measure(options, targets)
-        part = {"figures": figures, "medians": medians}
-        part_of(options, options.phase).write_text(json.dumps(part), encoding="utf-8")
+        keep(options.dir, options.phase, figures, medians)
         return
-    figures, medians = {}, {}
-    for phase in PHASES:
-        if (path := part_of(options, phase)).exists():
-            part = json.loads(path.read_text(encoding="utf-8"))
-            figures.update(part["figures"])
-            medians.update(part["medians"])
+    figures, medians = kept(options.dir, PHASES)
     show(figures)
     if options.out:
         settings = {"rounds": options.rounds, "seconds": options.seconds, "commits": options.commits, "scale": 10,
                     "hot_keys": 1000, "workers": 1, "consistency": "read_your_writes", "zipfian": 1.1}
         versions = {"postgres": options.postgres, "pgpool": options.pgpool, "redis": options.redis}
         write(options.out, "cache", versions, settings, figures, medians)
-
-
-def part_of(options, phase):
-    return pathlib.Path(options.dir, f"{phase}.json")
 
 
 def parse():

@@ -2,10 +2,8 @@
 
 import argparse
 import importlib
-import json
-import pathlib
 
-from figures import show, write
+from figures import keep, kept, show, write
 
 PHASES = ("burst", "webhook", "latency", "large", "growth")
 
@@ -14,15 +12,9 @@ def main():
     options = parse()
     if options.what == "phase":
         figures, medians = importlib.import_module(options.phase).measure(options)
-        part = {"figures": figures, "medians": medians}
-        part_of(options, options.phase).write_text(json.dumps(part), encoding="utf-8")
+        keep(options.dir, options.phase, figures, medians)
         return
-    figures, medians = {}, {}
-    for phase in PHASES:
-        if (path := part_of(options, phase)).exists():
-            part = json.loads(path.read_text(encoding="utf-8"))
-            figures.update(part["figures"])
-            medians.update(part["medians"])
+    figures, medians = kept(options.dir, PHASES)
     show(figures)
     if options.out:
         settings = {"rounds": options.rounds, "burst": options.burst, "seconds": options.seconds, "rate": options.rate,
@@ -30,10 +22,6 @@ def main():
                     "rows_in_a_transaction": 1000, "webhook": {"max_events": [100, 1], "concurrency": 4}}
         versions = {"postgres": options.postgres, "redis": options.redis_version}
         write(options.out, "notify", versions, settings, figures, medians)
-
-
-def part_of(options, phase):
-    return pathlib.Path(options.dir, f"{phase}.json")
 
 
 def parse():

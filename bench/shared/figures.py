@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import pathlib
 import platform
 import statistics
 
@@ -16,6 +17,23 @@ def figure(values, unit="ratio"):
 def ratios(above, below):
     """Of what was measured in the same rounds."""
     return [a / b for a, b in zip(above, below) if b]
+
+
+def keep(folder, phase, figures, medians):
+    """What a phase has found, for `kept`."""
+    part = {"figures": figures, "medians": medians}
+    pathlib.Path(folder, f"{phase}.json").write_text(json.dumps(part), encoding="utf-8")
+
+
+def kept(folder, phases):
+    """What those of the phases have found that ran."""
+    figures, medians = {}, {}
+    for phase in phases:
+        if (path := pathlib.Path(folder, f"{phase}.json")).exists():
+            part = json.loads(path.read_text(encoding="utf-8"))
+            figures.update(part["figures"])
+            medians.update(part["medians"])
+    return figures, medians
 
 
 def show(figures):
