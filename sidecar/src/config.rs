@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::notify::NotificationSettings;
 use crate::proxy::{CacheId, CacheSettings, Caches, ProxySettings};
 use crate::secret::Secret;
+use crate::sync::SyncSettings;
 
 /// The settings of `integratedb serve`.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub caches: Caches,
     /// Notifications.
     pub notifications: NotificationSettings,
+    /// Sync.
+    pub sync: SyncSettings,
 }
 
 /// How log lines are written.
@@ -85,6 +88,7 @@ impl Default for Config {
             proxy: ProxySettings::default(),
             caches: Caches::new(),
             notifications: NotificationSettings::default(),
+            sync: SyncSettings::default(),
         }
     }
 }
@@ -135,10 +139,11 @@ const NAMES: &[&str] = &[
     "proxy",
     "caches",
     "notifications",
+    "sync",
 ];
 
 /// Of these, what only a file can hold.
-const FILE_ONLY: &[&str] = &["proxy", "caches", "notifications"];
+const FILE_ONLY: &[&str] = &["proxy", "caches", "notifications", "sync"];
 
 /// Of the section `proxy`, what the environment may say, as `INTEGRATEDB_PROXY_…`.
 const PROXY_NAMES: &[&str] = &["listen", "default_cache", "workers", "max_clients", "login_secs"];

@@ -16,6 +16,7 @@ pub mod replication;
 pub mod seal;
 pub mod secret;
 pub mod server;
+pub mod sync;
 pub mod telemetry;
 mod text_array;
 mod tls;

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     CacheOnDisk,
     /// Secrets of channels, in the sidecar's database.
     Channels,
+    /// Tokens, credentials and entries of sync, in the sidecar's database.
+    Sync,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
         match self {
             Self::CacheOnDisk => b"integratedb cache on disk",
             Self::Channels => b"integratedb secrets of channels",
+            Self::Sync => b"integratedb sync",
         }
     }
 }

@@ -1,0 +1,53 @@
+//! Where models come from.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::work::{Data, Fetch, Notified};
+
+/// What a fetch has got.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The data; nothing if the source itself says that the model is gone.
+    pub data: Option<Data>,
+    /// Other models that are to be fetched because of this.
+    pub notified: Vec<Notified>,
+    /// What is to be pushed where because of this.
+    pub integration: Option<Derived>,
+}
+
+/// What an entry says about an integration for a model above it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Derived {
+    /// Models below this one go to this target, and to no other.
+    Push {
+        /// `keycloak` or `rest`.
+        kind: String,
+        /// The target, with its credentials.
+        endpoint: crate::secret::Secret<String>,
+        /// Which model it is for.
+        model: super::work::Named,
+    },
+    /// Models below this one go nowhere.
+    Nowhere {
+        /// Which model.
+        model: super::work::Named,
+    },
+}
+
+/// Why a fetch failed. The model is neither there nor gone: it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct FetchError {
+    /// What went wrong, for people, without secrets.
+    pub message: String,
+    /// The source asks for so much time.
+    pub retry_after: Option<Duration>,
+}
+
+/// A source of models.
+pub trait Source: Send + Sync {
+    /// Asks for the present data of a model. May be dropped while it runs.
+    fn fetch<'a>(&'a self, fetch: &'a Fetch) -> BoxFuture<'a, Result<Fetched, FetchError>>;
+}
