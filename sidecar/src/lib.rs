@@ -12,6 +12,7 @@ pub mod db;
 mod listener;
 pub mod notify;
 pub mod proxy;
+pub mod reach;
 pub mod replication;
 pub mod seal;
 pub mod secret;

@@ -2,9 +2,8 @@
 //!
 //! `worker` reads and sends; which events may go is for `order` to say, and `outbox` keeps those that are not finished.
 //! An event that fails holds back its key alone, until the `retry` schedule ends; an endpoint that does not answer at
-//! all holds back everything, by the `breaker`. `addresses` says where requests may go, `sign` signs them.
+//! all holds back everything, by the `breaker`. `sign` signs requests.
 
-mod addresses;
 mod body;
 mod breaker;
 mod order;

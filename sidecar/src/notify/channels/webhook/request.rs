@@ -1,27 +1,23 @@
 //! One request to an endpoint, and what came of it.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
 use super::super::secrets::Secrets;
-use super::addresses::Guard;
 use super::retry::retry_after;
 use super::settings::WebhookSettings;
 use super::sign::signature;
 use crate::notify::NotificationSettings;
+use crate::reach::{Client, Reach};
 
 /// What is read of an answer's body, so that the connection can be used again.
 const BODY: usize = 64 << 10;
 
 /// What is told of it.
 const TOLD: usize = 200;
-
-/// The longest time to make a connection.
-const CONNECT: Duration = Duration::from_secs(10);
 
 /// What came of a request.
 #[derive(Debug)]
@@ -41,7 +37,6 @@ pub(super) struct Endpoint {
     client: Client,
     url: Url,
     headers: HeaderMap,
-    guard: Guard,
     secrets: Secrets,
 }
 
@@ -52,33 +47,22 @@ impl Endpoint {
         secrets: Secrets,
         notifications: &NotificationSettings,
     ) -> Result<Self, String> {
-        let guard = Guard::new(&settings.url, notifications);
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Arc::new(guard.clone()))
-            .tls_backend_preconfigured(crate::tls::public_client()?)
-            .timeout(settings.timeout)
-            .connect_timeout(settings.timeout.min(CONNECT))
-            .pool_max_idle_per_host(settings.concurrency)
-            .user_agent(concat!("IntegrateDB/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| told(&error))?;
+        let reach = Reach::from(notifications);
+        let client = reach.client(settings.timeout, settings.concurrency)?;
         let (url, headers) = (settings.url.clone(), settings.headers.clone());
-        Ok(Self { client, url, headers, guard, secrets })
+        Ok(Self { client, url, headers, secrets })
     }
 
     /// Posts a body under an id, signed.
     pub(super) async fn post(&self, id: &str, body: Vec<u8>) -> Outcome {
-        if let Err(told) = self.guard.check(&self.url) {
-            return Outcome::Silent { told, surely: true };
-        }
+        let request = match self.client.request(Method::POST, self.url.clone()) {
+            Ok(request) => request,
+            Err(told) => return Outcome::Silent { told, surely: true },
+        };
         let now = SystemTime::now();
         let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let signature = signature(self.secrets.keys(timestamp), id, timestamp, &body);
-        let request = self
-            .client
-            .post(self.url.clone())
+        let request = request
             .headers(self.headers.clone())
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", id)

@@ -7,8 +7,8 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use super::super::fields::{Fields, seconds, seconds_json};
-use super::addresses::Guard;
 use crate::notify::NotificationSettings;
+use crate::reach::Reach;
 
 /// The waits after each failure, in seconds, as Svix has them: after the last the event is given up.
 const SCHEDULE: [u64; 7] = [5, 300, 1800, 7200, 18_000, 36_000, 36_000];
@@ -111,7 +111,7 @@ impl WebhookSettings {
         &self,
         settings: &NotificationSettings,
     ) -> Result<(), String> {
-        Guard::new(&self.url, settings).check(&self.url)
+        Reach::from(settings).check(&self.url)
     }
 
     /// What may be shown, and what may not: the values of headers, which are often credentials.
