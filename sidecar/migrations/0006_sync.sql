@@ -129,6 +129,8 @@ CREATE TABLE integratedb.sync_integration (
     classes     text[],
     settings    jsonb NOT NULL,
     sealed      bytea,
+    -- An entry of the source said that it should be: the next one may say otherwise.
+    is_derived  boolean NOT NULL DEFAULT false,
     concurrency integer NOT NULL CHECK (concurrency > 0),
     state       text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'disabled')),
     version     bigint NOT NULL DEFAULT 1,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::serve::ListenerExt;
+use futures_util::future::OptionFuture;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::notify::channels::Delivery;
 use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
 use crate::proxy::{CacheId, Proxy, ProxyError};
+use crate::sync::{self, SyncHandle};
 use crate::telemetry;
 
 /// How often the rules of caches are looked at, for those that another process has set.
@@ -38,6 +40,9 @@ pub enum ServeError {
     /// The proxy's configuration can't be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// The section `[sync]` can't be used.
+    #[error("{0}")]
+    Sync(String),
 }
 
 /// Where a server listens.
@@ -112,18 +117,22 @@ async fn serve(
     let notifications =
         Notifications::new(config.notifications.clone(), config.database_url.clone(), pool.clone());
     let sockets = Sockets::new(Arc::clone(&notifications), stopping.clone());
+    let sync = SyncHandle::new(config.sync.clone());
+    let engine = sync_engine(&config, &sync)?;
     let app = App::new(
         &config,
         pool.clone(),
         proxy.map(|proxy| Arc::clone(proxy.registry())),
         Arc::clone(&notifications),
         Arc::clone(&sockets),
+        sync,
     );
     let notify = CancellationToken::new();
     let notifying = tokio::spawn({
         let notify = notify.clone();
         let delivery = Delivery::run(Arc::clone(&notifications), notify.clone());
-        async move { tokio::join!(notifications.run(notify), delivery) }
+        let syncing = engine.map(|engine| engine.run(notify.clone()));
+        async move { tokio::join!(notifications.run(notify), delivery, OptionFuture::from(syncing)) }
     });
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
@@ -151,10 +160,25 @@ async fn serve(
     sockets.closed().await;
     notify.cancel();
     if notifying.await.is_err_and(|error| error.is_panic()) {
-        tracing::error!("what reads or delivers notifications has panicked");
+        tracing::error!("what reads or delivers notifications, or syncs, has panicked");
     }
     pool.close();
     Ok(result?)
+}
+
+/// What does the work of sync, if this sidecar does.
+fn sync_engine(
+    config: &Config,
+    sync: &Arc<SyncHandle>,
+) -> Result<Option<Arc<sync::Engine>>, ServeError> {
+    if !config.sync.enabled {
+        return Ok(None);
+    }
+    let timeout = Duration::from_secs(config.statement_timeout_secs);
+    let pool = db::open_pool(&config.database_url, config.sync.connections.max(4), timeout)?;
+    let outside =
+        sync::Configured::new(pool.clone(), config.sync.clone()).map_err(ServeError::Sync)?;
+    sync::Engine::new(pool, Arc::clone(sync), outside).map(Some).map_err(ServeError::Sync)
 }
 
 async fn keep_up(app: App) -> Infallible {

@@ -10,6 +10,7 @@ use crate::db::Pool;
 use crate::notify::Notifications;
 use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
+use crate::sync::SyncHandle;
 use crate::telemetry::Metrics;
 
 /// What handlers share.
@@ -27,6 +28,7 @@ struct Shared {
     proxy: Option<Arc<Registry>>,
     notifications: Arc<Notifications>,
     sockets: Arc<Sockets>,
+    sync: Arc<SyncHandle>,
 }
 
 impl App {
@@ -37,6 +39,7 @@ impl App {
         proxy: Option<Arc<Registry>>,
         notifications: Arc<Notifications>,
         sockets: Arc<Sockets>,
+        sync: Arc<SyncHandle>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Shared {
@@ -56,6 +59,7 @@ impl App {
             proxy,
             notifications,
             sockets,
+            sync,
         }))
     }
 
@@ -101,6 +105,11 @@ impl App {
     /// The sockets of this sidecar.
     pub(super) fn sockets(&self) -> &Arc<Sockets> {
         &self.0.sockets
+    }
+
+    /// Sync.
+    pub(super) fn sync(&self) -> &Arc<SyncHandle> {
+        &self.0.sync
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

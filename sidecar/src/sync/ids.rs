@@ -29,3 +29,10 @@ ids! {
     /// An integration.
     IntegrationId
 }
+
+impl TenantId {
+    /// Whether its models are tables of this database.
+    pub const fn is_stakeholder(self) -> bool {
+        self.0 < 0
+    }
+}

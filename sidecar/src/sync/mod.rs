@@ -12,14 +12,29 @@
 //! - S4. What is due stays due until it went well, or nobody wants it any more.
 //! - S5. Only the source's own word makes a model gone: an answer that may be somebody else's is a fault.
 
+mod accept;
+mod configured;
+mod engine;
 mod error;
+mod figures;
+mod handle;
 mod ids;
+pub(crate) mod integrations;
+mod log;
+mod outside;
+mod queue;
 mod settings;
 pub mod source;
 pub mod target;
 mod work;
 
+pub use accept::accept;
+pub use configured::Configured;
+pub use engine::Engine;
 pub use error::SyncError;
+pub use figures::SyncFigures;
+pub use handle::SyncHandle;
 pub use ids::{EntryId, IntegrationId, ModelId, TenantId};
+pub use outside::{OpenError, Outside};
 pub use settings::SyncSettings;
 pub use work::{Data, Fetch, Named, Notified, Push};

@@ -19,6 +19,8 @@ pub struct SyncSettings {
     pub token: Option<Secret<String>>,
     /// Fetches and pushes at once.
     pub workers: usize,
+    /// The most connections to the database that sync holds, besides those of the REST API.
+    pub connections: usize,
     /// Of these, fetches at once for one tenant.
     pub workers_per_tenant: usize,
     /// Pushes at once to one target, unless its integration says otherwise.
@@ -48,6 +50,7 @@ impl Default for SyncSettings {
             enabled: true,
             token: None,
             workers: 32,
+            connections: 10,
             workers_per_tenant: 16,
             workers_per_integration: 16,
             timeout_secs: 10,

@@ -45,6 +45,8 @@ pub struct Fetch {
     pub parent: Option<Named>,
     /// What else the notification said.
     pub data: Map<String, Value>,
+    /// What the latest entry said, if the model was not gone.
+    pub last_data: Option<Data>,
     /// How many attempts were made since one went well, this one with them.
     pub attempts: i32,
 }

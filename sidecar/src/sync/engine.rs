@@ -1,0 +1,364 @@
+//! Does what is due: as much at once as there are workers.
+//!
+//! One task takes work from the queue and spawns a task for each piece; two others note in the database what comes of it,
+//! whatever has ended meanwhile in one transaction. A piece of work that has waited too long for its turn is not begun: its
+//! lock might end before the request does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::SyncError;
+use super::handle::SyncHandle;
+use super::ids::{IntegrationId, TenantId};
+use super::outside::{OpenError, Opened, Outside};
+use super::queue::{self, Busy, Claimed, FetchDone, PATIENCE, PushDone, Retry};
+use super::source::{FetchError, Fetched, Source};
+use super::target::{PushError, Target};
+use super::work::{Fetch, Push};
+use crate::db::{DbError, Pool};
+use crate::seal::Sealer;
+
+/// The waits after an error of the database.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// How many that have ended are noted in one transaction.
+const MOST_AT_ONCE: usize = 500;
+
+/// How often a transaction is tried again that met another.
+const ATTEMPTS: usize = 5;
+
+/// Does the work of sync in one sidecar.
+pub struct Engine {
+    pool: Pool,
+    sealer: Option<Sealer>,
+    outside: Arc<dyn Outside>,
+    sources: Opened<(TenantId, String), Arc<dyn Source>>,
+    targets: Opened<IntegrationId, Arc<dyn Target>>,
+    handle: Arc<SyncHandle>,
+}
+
+/// What the task that takes work keeps.
+struct Hands {
+    workers: Arc<Semaphore>,
+    tracker: TaskTracker,
+    tenants: Busy<TenantId>,
+    integrations: Busy<IntegrationId>,
+    freed: mpsc::UnboundedReceiver<Freed>,
+    free: mpsc::UnboundedSender<Freed>,
+    /// Work that was taken and has not ended.
+    taken: usize,
+    fetched: mpsc::UnboundedSender<FetchDone>,
+    pushed: mpsc::UnboundedSender<PushDone>,
+}
+
+/// A piece of work has ended.
+enum Freed {
+    Fetch(TenantId),
+    Push(IntegrationId),
+}
+
+impl Engine {
+    /// Does nothing before it [runs](Engine::run). The error says what is wrong with the settings.
+    pub fn new(
+        pool: Pool,
+        handle: Arc<SyncHandle>,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Arc<Self>, String> {
+        let sealer = handle.settings.sealer()?;
+        Ok(Arc::new(Self {
+            pool,
+            sealer,
+            outside,
+            sources: Opened::new(),
+            targets: Opened::new(),
+            handle,
+        }))
+    }
+
+    /// Works until it is cancelled. What is under way then is finished and noted.
+    pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
+        let (fetched, ended_fetches) = mpsc::unbounded_channel();
+        let (pushed, ended_pushes) = mpsc::unbounded_channel();
+        let fetch_notes = tokio::spawn(Arc::clone(&self).note_fetches(ended_fetches));
+        let push_notes = tokio::spawn(Arc::clone(&self).note_pushes(ended_pushes));
+        let (free, freed) = mpsc::unbounded_channel();
+        let hands = Hands {
+            workers: Arc::new(Semaphore::new(self.workers())),
+            tracker: TaskTracker::new(),
+            tenants: Busy::default(),
+            integrations: Busy::default(),
+            freed,
+            free,
+            taken: 0,
+            fetched,
+            pushed,
+        };
+        self.take(hands, cancel).await;
+        for notes in [fetch_notes, push_notes] {
+            if notes.await.is_err_and(|error| error.is_panic()) {
+                tracing::error!("what notes the work of sync has panicked");
+            }
+        }
+    }
+
+    fn workers(&self) -> usize {
+        self.handle.settings.workers.clamp(1, 10_000)
+    }
+
+    /// Takes work until it is cancelled, then waits for what was taken.
+    async fn take(self: &Arc<Self>, mut hands: Hands, cancel: CancellationToken) {
+        let poll = Duration::from_millis(self.handle.settings.poll_millis.max(10));
+        let mut wait = RETRY.0;
+        loop {
+            let attempt = tokio::select! {
+                () = cancel.cancelled() => break,
+                attempt = self.take_some(&mut hands) => attempt,
+            };
+            let is_failing = attempt.is_err();
+            let pause = match attempt {
+                Ok(()) => {
+                    wait = RETRY.0;
+                    poll
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "sync can't look for work");
+                    wait = (wait * 2).min(RETRY.1);
+                    wait
+                }
+            };
+            tokio::select! {
+                () = cancel.cancelled() => break,
+                Some(freed) = hands.freed.recv(), if !is_failing => hands.take_back(freed),
+                () = self.handle.wake.notified(), if !is_failing => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            while let Ok(freed) = hands.freed.try_recv() {
+                hands.take_back(freed);
+            }
+        }
+        hands.tracker.close();
+        hands.tracker.wait().await;
+    }
+
+    /// Takes what is due, as long as there is some and there are workers for it. Some more than there are workers for, so
+    /// that none waits for the queue.
+    async fn take_some(self: &Arc<Self>, hands: &mut Hands) -> Result<(), SyncError> {
+        let most = self.workers() + self.workers().div_ceil(2);
+        loop {
+            let free = most.saturating_sub(hands.taken);
+            if free == 0 {
+                return Ok(());
+            }
+            let client = self.pool.get().await?;
+            let sealer = self.sealer.as_ref();
+            let timeout = self.handle.settings.timeout();
+            // Pushes first: what is nearly done makes room for what is new.
+            let pushes = queue::claim_pushes(
+                &client,
+                sealer,
+                free.div_ceil(2),
+                &mut hands.integrations,
+                timeout,
+            )
+            .await?;
+            let rest = free - pushes.len();
+            let per_tenant = self.handle.settings.workers_per_tenant.max(1);
+            let fetches = queue::claim_fetches(
+                &client,
+                sealer,
+                rest,
+                per_tenant,
+                &mut hands.tenants,
+                timeout,
+            )
+            .await?;
+            drop(client);
+            let was_enough = pushes.is_empty() && fetches.is_empty();
+            for claimed in pushes {
+                self.begin_push(hands, claimed);
+            }
+            for claimed in fetches {
+                self.begin_fetch(hands, claimed);
+            }
+            while let Ok(freed) = hands.freed.try_recv() {
+                hands.take_back(freed);
+            }
+            if was_enough {
+                return Ok(());
+            }
+        }
+    }
+
+    fn begin_fetch(self: &Arc<Self>, hands: &mut Hands, claimed: Claimed<Fetch>) {
+        hands.taken += 1;
+        let tenant = claimed.work.tenant;
+        hands.tenants.begin(tenant);
+        let (engine, taken_at, workers) =
+            (Arc::clone(self), Instant::now(), Arc::clone(&hands.workers));
+        let (done, free) = (hands.fetched.clone(), hands.free.clone());
+        hands.tracker.spawn(async move {
+            let worker = turn(workers, taken_at).await;
+            let result = if worker.is_some() { engine.fetch(&claimed).await } else { None };
+            // Without a receiver the sidecar stops: then the lock ends by itself.
+            let _ = done.send(FetchDone { claimed, result });
+            drop(worker);
+            let _ = free.send(Freed::Fetch(tenant));
+        });
+    }
+
+    fn begin_push(self: &Arc<Self>, hands: &mut Hands, claimed: Claimed<Push>) {
+        hands.taken += 1;
+        let integration = claimed.work.integration;
+        hands.integrations.begin(integration);
+        let (engine, taken_at, workers) =
+            (Arc::clone(self), Instant::now(), Arc::clone(&hands.workers));
+        let (done, free) = (hands.pushed.clone(), hands.free.clone());
+        hands.tracker.spawn(async move {
+            let worker = turn(workers, taken_at).await;
+            let result = if worker.is_some() { engine.push(&claimed).await } else { None };
+            let _ = done.send(PushDone { claimed, result });
+            drop(worker);
+            let _ = free.send(Freed::Push(integration));
+        });
+    }
+
+    /// Fetches; nothing comes of it if there is nobody any more to fetch for: then the lock is given back.
+    async fn fetch(&self, claimed: &Claimed<Fetch>) -> Option<Result<Fetched, FetchError>> {
+        let work = &claimed.work;
+        let failed = |message: String| Some(Err(FetchError { message, retry_after: None }));
+        if let Some(fault) = &claimed.fault {
+            return failed(fault.clone());
+        }
+        let key = (work.tenant, work.model.class.clone());
+        let source = match self.sources.get(&key, claimed.version) {
+            Some(source) => source,
+            None => match self.outside.source(work.tenant, &work.model.class).await {
+                Ok(source) => {
+                    self.sources.put(key, claimed.version, Arc::clone(&source));
+                    source
+                }
+                Err(OpenError::Removed) => return None,
+                Err(error) => return failed(error.to_string()),
+            },
+        };
+        let _running = self.handle.figures.fetching();
+        let limit = self.handle.settings.timeout();
+        let result = tokio::time::timeout(limit, source.fetch(work)).await.unwrap_or_else(|_| {
+            let message = format!("the source has not answered within {} s", limit.as_secs());
+            Err(FetchError { message, retry_after: None })
+        });
+        self.handle.figures.fetched(result.as_ref().map(|fetched| fetched.data.is_some()).ok());
+        if let Err(error) = &result {
+            tracing::debug!(tenant = work.tenant.0, model = work.id.0, %error, "a model was not fetched");
+        }
+        Some(result)
+    }
+
+    /// Pushes; nothing comes of it if the integration is not there any more.
+    async fn push(&self, claimed: &Claimed<Push>) -> Option<Result<(), PushError>> {
+        let work = &claimed.work;
+        let failed = |message: String| Some(Err(PushError { message, retry_after: None }));
+        if let Some(fault) = &claimed.fault {
+            return failed(fault.clone());
+        }
+        let target = match self.targets.get(&work.integration, claimed.version) {
+            Some(target) => target,
+            None => match self.outside.target(work.integration).await {
+                Ok(target) => {
+                    self.targets.put(work.integration, claimed.version, Arc::clone(&target));
+                    target
+                }
+                Err(OpenError::Removed) => return None,
+                Err(error) => return failed(error.to_string()),
+            },
+        };
+        let _running = self.handle.figures.pushing();
+        let limit = self.handle.settings.timeout();
+        let result = tokio::time::timeout(limit, target.push(work)).await.unwrap_or_else(|_| {
+            let message = format!("the target has not answered within {} s", limit.as_secs());
+            Err(PushError { message, retry_after: None })
+        });
+        self.handle.figures.pushed(work.data.is_some(), result.is_ok());
+        if let Err(error) = &result {
+            tracing::debug!(integration = work.integration.0, model = work.id.0, %error, "a model was not pushed");
+        }
+        Some(result)
+    }
+
+    /// Notes updates that have ended, until no more can end.
+    async fn note_fetches(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<FetchDone>) {
+        let mut done = Vec::new();
+        while ended.recv_many(&mut done, MOST_AT_ONCE).await > 0 {
+            for attempt in 1..=ATTEMPTS {
+                if is_settled(self.settle_fetches(&done).await, attempt, done.len()) {
+                    break;
+                }
+            }
+            done.clear();
+            self.handle.wake.notify_one();
+        }
+    }
+
+    async fn settle_fetches(&self, done: &[FetchDone]) -> Result<(), SyncError> {
+        let mut client = self.pool.get().await?;
+        queue::settle_fetches(
+            &mut client,
+            self.sealer.as_ref(),
+            Retry::new(&self.handle.settings),
+            done,
+        )
+        .await
+    }
+
+    /// Notes pushes that have ended, until no more can end.
+    async fn note_pushes(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<PushDone>) {
+        let mut done = Vec::new();
+        while ended.recv_many(&mut done, MOST_AT_ONCE).await > 0 {
+            for attempt in 1..=ATTEMPTS {
+                if is_settled(self.settle_pushes(&done).await, attempt, done.len()) {
+                    break;
+                }
+            }
+            done.clear();
+            self.handle.wake.notify_one();
+        }
+    }
+
+    async fn settle_pushes(&self, done: &[PushDone]) -> Result<(), SyncError> {
+        let mut client = self.pool.get().await?;
+        queue::settle_pushes(&mut client, Retry::new(&self.handle.settings), done).await
+    }
+}
+
+/// Whether no more is to be done about it. What can't be noted is done again when its lock has ended.
+fn is_settled(result: Result<(), SyncError>, attempt: usize, count: usize) -> bool {
+    match result {
+        Ok(()) => true,
+        // Two transactions have met, and the other went on.
+        Err(SyncError::Database(DbError::Busy)) if attempt < ATTEMPTS => false,
+        Err(error) => {
+            tracing::warn!(%error, count, "work of sync can't be noted: it will be done again");
+            true
+        }
+    }
+}
+
+impl Hands {
+    fn take_back(&mut self, freed: Freed) {
+        self.taken = self.taken.saturating_sub(1);
+        match freed {
+            Freed::Fetch(tenant) => self.tenants.end(tenant),
+            Freed::Push(integration) => self.integrations.end(integration),
+        }
+    }
+}
+
+/// A worker, unless it came too late.
+async fn turn(workers: Arc<Semaphore>, taken_at: Instant) -> Option<OwnedSemaphorePermit> {
+    let worker = workers.acquire_owned().await.ok()?;
+    (taken_at.elapsed() < PATIENCE).then_some(worker)
+}

@@ -1,0 +1,42 @@
+-- Takes updates that are due, of each tenant as many as it has workers left, and locks them.
+-- $1 free workers; $2 those of a tenant; $3, $4 tenants and how many are at work for them; $5 the tenant after which to
+-- begin; $6 the lease; $7 its seconds.
+WITH RECURSIVE waiting (id) AS (
+    (SELECT u.tenant_id FROM integratedb.sync_update u WHERE u.due_at IS NOT NULL ORDER BY u.tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT u.tenant_id FROM integratedb.sync_update u
+            WHERE u.due_at IS NOT NULL AND u.tenant_id > w.id ORDER BY u.tenant_id LIMIT 1)
+    FROM waiting w WHERE w.id IS NOT NULL
+),
+due AS (
+    SELECT d.model_id
+    FROM (SELECT w.id, coalesce(b.busy, 0) AS busy
+          FROM waiting w LEFT JOIN unnest($3::bigint[], $4::integer[]) b (id, busy) ON b.id = w.id
+          WHERE w.id IS NOT NULL
+          -- In turn.
+          ORDER BY w.id <= $5, w.id) t
+    CROSS JOIN LATERAL (
+        SELECT u.model_id FROM integratedb.sync_update u
+        WHERE u.tenant_id = t.id AND u.due_at <= now()
+        ORDER BY u.due_at
+        LIMIT greatest($2::integer - t.busy, 0)
+        FOR NO KEY UPDATE SKIP LOCKED) d
+    LIMIT $1::integer
+),
+taken AS (
+    UPDATE integratedb.sync_update u
+    SET lease = $6, due_at = now() + make_interval(secs => $7::float8), taken = u.notified, attempts = u.attempts + 1,
+        started_at = now(), finished_at = NULL
+    FROM due WHERE u.model_id = due.model_id
+    RETURNING u.model_id, u.attempts, u.entry_id, u.is_gone
+)
+SELECT t.model_id, t.attempts, r.tenant_id, r.class, r.key, r.data, p.class, p.key,
+       tenant.version, coalesce(c.version, 0) AS class_version,
+       l.id, l.data::text, l.sealed
+FROM taken t
+JOIN integratedb.sync_model m ON m.id = t.model_id
+JOIN integratedb.sync_record r ON r.id = m.record_id
+JOIN integratedb.sync_tenant tenant ON tenant.id = r.tenant_id
+LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
+LEFT JOIN integratedb.sync_class c ON c.tenant_id = r.tenant_id AND c.name = r.class
+LEFT JOIN integratedb.sync_entry l ON l.id = t.entry_id AND NOT t.is_gone

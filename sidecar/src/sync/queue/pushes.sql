@@ -1,0 +1,76 @@
+-- Takes states that are due, of each integration as many as it has workers left. Those that have to wait for another
+-- model are put off; the others are locked.
+-- $1 free workers; $2, $3 integrations and how many are at work for them; $4 the integration after which to begin; $5 the
+-- lease; $6 its seconds; $7 seconds until it is looked again whether one still has to wait.
+WITH due AS (
+    SELECT t.id AS integration_id, t.version, t.classes, d.*
+    FROM (SELECT i.id, i.version, i.classes, i.concurrency - coalesce(b.busy, 0) AS free
+          FROM integratedb.sync_integration i
+          LEFT JOIN unnest($2::bigint[], $3::integer[]) b (id, busy) ON b.id = i.id
+          WHERE i.state = 'active'
+          -- In turn.
+          ORDER BY i.id <= $4, i.id) t
+    CROSS JOIN LATERAL (
+        SELECT s.model_id, s.wanted, s.is_gone, s.presence FROM integratedb.sync_state s
+        WHERE s.integration_id = t.id AND s.due_at <= now()
+        ORDER BY s.due_at
+        LIMIT greatest(t.free, 0)
+        FOR NO KEY UPDATE SKIP LOCKED) d
+    LIMIT $1::integer
+),
+judged AS (
+    SELECT due.*, r.tenant_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key,
+           CASE WHEN due.is_gone THEN (
+               -- A child that is to be deleted as well, or may be as soon as it is fetched.
+               SELECT cm.id
+               FROM integratedb.sync_record c
+               JOIN integratedb.sync_model cm ON cm.record_id = c.id
+               JOIN integratedb.sync_state cs ON cs.integration_id = due.integration_id AND cs.model_id = cm.id
+               JOIN integratedb.sync_update cu ON cu.model_id = cm.id
+               WHERE c.parent_id = r.id AND c.id <> r.id AND cs.presence <> 'absent'
+                 AND (cs.is_gone OR cu.due_at IS NOT NULL)
+                 AND cs.waits_for IS DISTINCT FROM due.model_id
+               LIMIT 1)
+           WHEN p.id <> r.id THEN (
+               -- A parent that is to be there and is not yet, or may be as soon as it is fetched.
+               SELECT pm.id
+               FROM integratedb.sync_model pm
+               JOIN integratedb.sync_update pu ON pu.model_id = pm.id
+               LEFT JOIN integratedb.sync_state ps
+                      ON ps.integration_id = due.integration_id AND ps.model_id = pm.id
+               WHERE pm.record_id = p.id
+                 AND CASE WHEN ps.model_id IS NULL
+                          THEN pu.entry_id IS NULL AND (due.classes IS NULL OR p.class = ANY (due.classes))
+                          ELSE NOT ps.is_gone AND ps.presence <> 'present'
+                               AND ps.waits_for IS DISTINCT FROM due.model_id END)
+           END AS waits_for
+    FROM due
+    JOIN integratedb.sync_model m ON m.id = due.model_id
+    JOIN integratedb.sync_record r ON r.id = m.record_id
+    LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
+),
+taken AS (
+    UPDATE integratedb.sync_state s
+    SET waits_for = j.waits_for,
+        lease = CASE WHEN j.waits_for IS NULL THEN $5::bigint END,
+        due_at = now() + make_interval(secs => CASE WHEN j.waits_for IS NULL THEN $6::float8 ELSE $7::float8 END),
+        attempts = CASE WHEN j.waits_for IS NULL THEN s.attempts + 1 ELSE s.attempts END,
+        started_at = CASE WHEN j.waits_for IS NULL THEN now() ELSE s.started_at END,
+        finished_at = CASE WHEN j.waits_for IS NOT NULL THEN s.finished_at END,
+        -- From here on the target may have it, or may have it no more.
+        presence = CASE WHEN j.waits_for IS NOT NULL THEN s.presence
+                        WHEN j.is_gone OR s.presence = 'absent' THEN 'unknown'
+                        ELSE s.presence END
+    FROM judged j WHERE s.integration_id = j.integration_id AND s.model_id = j.model_id
+    RETURNING s.integration_id, s.model_id, s.attempts
+)
+SELECT j.integration_id, j.version, j.model_id, t.attempts, j.tenant_id, j.class, j.key, j.parent_class, j.parent_key,
+       j.wanted, e.id, e.data::text, e.sealed, l.id, l.data::text, l.sealed
+FROM judged j
+JOIN taken t USING (integration_id, model_id)
+JOIN integratedb.sync_entry e ON e.id = j.wanted
+LEFT JOIN LATERAL (
+    SELECT l.id, l.data, l.sealed FROM integratedb.sync_entry l
+    WHERE j.is_gone AND l.model_id = j.model_id AND NOT l.is_gone
+    ORDER BY l.id DESC LIMIT 1) l ON true
+WHERE j.waits_for IS NULL

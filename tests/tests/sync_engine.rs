@@ -1,0 +1,425 @@
+//! The engine of sync, with sources and targets that are in the test: what is fetched and pushed when, and in which order.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::future::BoxFuture;
+use integratedb_sidecar::secret::Secret;
+use integratedb_sidecar::sync::source::{FetchError, Fetched, Source};
+use integratedb_sidecar::sync::target::{Comparison, PushError, Target};
+use integratedb_sidecar::sync::{
+    Engine, Fetch, IntegrationId, Named, Notified, OpenError, Outside, Push, SyncHandle,
+    SyncSettings, TenantId, accept,
+};
+use integratedb_sidecar::{Config, db};
+use serde_json::json;
+use support::{Cluster, Database, Sidecar, until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A tenant whose entries are stored as they are.
+const TENANT: TenantId = TenantId(-1);
+
+/// What both ends have, and what was seen of them.
+#[derive(Default)]
+struct Ends {
+    source: BTreeMap<Named, String>,
+    target: BTreeMap<Named, String>,
+    /// Each push that went well, and each fetch, in their order.
+    said: Vec<String>,
+    /// Models at work, at either end.
+    at_work: HashSet<(char, Named)>,
+    newest: HashMap<Named, i64>,
+    /// What was wrong.
+    faults: Vec<String>,
+    /// Fetches and pushes to fail, by the text in `said`.
+    failing: HashSet<String>,
+    /// How long a fetch takes that has begun.
+    slowness: Duration,
+}
+
+/// Both ends, in memory.
+#[derive(Clone, Default)]
+struct World(Arc<Mutex<Ends>>);
+
+impl World {
+    fn with<T>(&self, what: impl FnOnce(&mut Ends) -> T) -> T {
+        what(&mut self.0.lock().expect("no test panics while it holds it"))
+    }
+
+    fn set(&self, class: &str, key: &str, value: &str) {
+        self.with(|ends| ends.source.insert(named(class, key), value.to_owned()));
+    }
+
+    fn remove(&self, class: &str, key: &str) {
+        self.with(|ends| ends.source.remove(&named(class, key)));
+    }
+
+    fn begin(&self, end: char, model: &Named) {
+        self.with(|ends| {
+            if !ends.at_work.insert((end, model.clone())) {
+                ends.faults.push(format!("{model:?} is at work twice at {end}"));
+            }
+        });
+    }
+
+    fn end(&self, end: char, model: &Named) {
+        self.with(|ends| ends.at_work.remove(&(end, model.clone())));
+    }
+
+    async fn is_in_step(&self) -> Result<()> {
+        until("the target is as the source", || async {
+            Ok(self.with(|ends| ends.source == ends.target))
+        })
+        .await?;
+        let faults = self.with(|ends| ends.faults.clone());
+        ensure!(faults.is_empty(), "{faults:?}");
+        Ok(())
+    }
+}
+
+impl Source for World {
+    fn fetch<'a>(&'a self, fetch: &'a Fetch) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move {
+            self.begin('s', &fetch.model);
+            let data = self.with(|ends| ends.source.get(&fetch.model).cloned());
+            let (slowness, text) =
+                self.with(|ends| (ends.slowness, format!("fetch {}", fetch.model.key)));
+            tokio::time::sleep(slowness).await;
+            self.end('s', &fetch.model);
+            let fails = self.with(|ends| {
+                ends.said.push(text.clone());
+                ends.failing.contains(&text)
+            });
+            if fails {
+                return Err(FetchError { message: "no answer".to_owned(), retry_after: None });
+            }
+            let data = data.map(|value| {
+                serde_json::value::to_raw_value(&json!({ "value": value }))
+                    .expect("an object")
+                    .into()
+            });
+            Ok(Fetched { data, notified: Vec::new(), integration: None })
+        })
+    }
+}
+
+impl Target for World {
+    fn push<'a>(&'a self, push: &'a Push) -> BoxFuture<'a, Result<(), PushError>> {
+        Box::pin(async move {
+            self.begin('t', &push.model);
+            tokio::task::yield_now().await;
+            self.end('t', &push.model);
+            let verb = if push.data.is_some() { "push" } else { "delete" };
+            let text = format!("{verb} {}", push.model.key);
+            self.with(|ends| {
+                if ends.failing.contains(&text) {
+                    return Err(PushError {
+                        message: "the target is full".to_owned(),
+                        retry_after: None,
+                    });
+                }
+                let newest = ends.newest.entry(push.model.clone()).or_default();
+                if *newest > push.entry.0 {
+                    ends.faults.push(format!("entry {} after {newest}", push.entry));
+                }
+                *newest = push.entry.0;
+                match &push.data {
+                    Some(data) => {
+                        let data: serde_json::Value =
+                            serde_json::from_str(data.get()).expect("it is JSON");
+                        let value = data["value"].as_str().unwrap_or_default().to_owned();
+                        ends.target.insert(push.model.clone(), value);
+                    }
+                    None => {
+                        ends.target.remove(&push.model);
+                    }
+                }
+                ends.said.push(text);
+                Ok(())
+            })
+        })
+    }
+
+    fn compare<'a>(&'a self, _: &'a Push) -> BoxFuture<'a, Result<Comparison, PushError>> {
+        Box::pin(async { Ok(Comparison::Same) })
+    }
+}
+
+impl Outside for World {
+    fn source<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Arc<dyn Source>, OpenError>> {
+        let this: Arc<dyn Source> = Arc::new(self.clone());
+        Box::pin(async move { Ok(this) })
+    }
+
+    fn target(&self, _: IntegrationId) -> BoxFuture<'_, Result<Arc<dyn Target>, OpenError>> {
+        let this: Arc<dyn Target> = Arc::new(self.clone());
+        Box::pin(async move { Ok(this) })
+    }
+}
+
+fn named(class: &str, key: &str) -> Named {
+    Named { class: class.to_owned(), key: key.to_owned() }
+}
+
+fn note(class: &str, key: &str, parent: Option<Named>) -> Notified {
+    Notified { tenant: TENANT, model: named(class, key), parent, data: None }
+}
+
+/// A database with a tenant and an integration for all its models.
+struct Bench {
+    _cluster: Cluster,
+    _sidecar: Sidecar,
+    database: Database,
+    world: World,
+    pool: db::Pool,
+    stop: CancellationToken,
+    engines: TaskTracker,
+}
+
+impl Bench {
+    async fn start() -> Result<Self> {
+        let cluster = Cluster::start().await?;
+        let database = cluster.database("shop").await?;
+        let sidecar =
+            Sidecar::start_with(&database.url(), |config| config.sync.enabled = false).await?;
+        let config = Config { database_url: Secret::new(database.url()), ..Config::default() };
+        let pool = db::open(&config)?;
+        let client = database.connect().await?;
+        until("the tables are there", || async {
+            let there = "SELECT to_regclass('integratedb.sync_replay') IS NOT NULL";
+            Ok(client.query_one(there, &[]).await?.get(0))
+        })
+        .await?;
+        client
+            .batch_execute(
+                "INSERT INTO integratedb.sync_tenant (id, stakeholder_id) VALUES (-1, 1);
+                 INSERT INTO integratedb.sync_integration (tenant_id, name, kind, settings, concurrency)
+                 VALUES (-1, 'all', 'http', '{}', 16)",
+            )
+            .await?;
+        Ok(Self {
+            _cluster: cluster,
+            _sidecar: sidecar,
+            database,
+            world: World::default(),
+            pool,
+            stop: CancellationToken::new(),
+            engines: TaskTracker::new(),
+        })
+    }
+
+    /// Has another engine work.
+    fn work(&self) -> Result<()> {
+        let settings = SyncSettings {
+            poll_millis: 50,
+            timeout_secs: 2,
+            max_retry_secs: 2,
+            ..SyncSettings::default()
+        };
+        let engine =
+            Engine::new(self.pool.clone(), SyncHandle::new(settings), Arc::new(self.world.clone()));
+        let engine = engine.map_err(anyhow::Error::msg)?;
+        self.engines.spawn(engine.run(self.stop.clone()));
+        Ok(())
+    }
+
+    async fn notify(&self, notified: &[Notified]) -> Result<()> {
+        let mut client = self.pool.get().await?;
+        let transaction = client.transaction().await?;
+        let models = accept(&transaction, notified).await?;
+        ensure!(models.len() == notified.len());
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn number(&self, sql: &str) -> Result<i64> {
+        Ok(self.database.connect().await?.query_one(sql, &[]).await?.get(0))
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.engines.close();
+        self.engines.wait().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_notified_is_fetched_and_pushed_until_both_are_alike() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.work()?;
+    let all: Vec<Notified> = (0..200).map(|key| note("item", &key.to_string(), None)).collect();
+    for key in 0..200 {
+        bench.world.set("item", &key.to_string(), "first");
+    }
+    bench.notify(&all).await?;
+    bench.world.is_in_step().await?;
+    for key in 0..100 {
+        bench.world.remove("item", &key.to_string());
+        bench.world.set("item", &(key + 100).to_string(), "second");
+    }
+    bench.notify(&all).await?;
+    bench.world.is_in_step().await?;
+    let due = "SELECT (SELECT count(*) FROM integratedb.sync_update WHERE due_at IS NOT NULL)
+                    + (SELECT count(*) FROM integratedb.sync_state WHERE due_at IS NOT NULL)";
+    until("nothing is due any more", || async { Ok(bench.number(due).await? == 0) }).await?;
+    let absent =
+        "SELECT count(*) FROM integratedb.sync_state WHERE presence = 'absent' AND success";
+    ensure!(bench.number(absent).await? == 100);
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_notified_during_its_update_is_fetched_again_and_often_at_once_counts_once()
+-> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.with(|ends| ends.slowness = Duration::from_millis(700));
+    bench.world.set("item", "1", "before");
+    bench.work()?;
+    bench.notify(&[note("item", "1", None)]).await?;
+    until("it is fetched", || async { Ok(bench.world.with(|ends| !ends.at_work.is_empty())) })
+        .await?;
+    // The fetch has read the value of before.
+    bench.world.set("item", "1", "after");
+    for _ in 0..50 {
+        bench.notify(&[note("item", "1", None)]).await?;
+    }
+    bench.world.is_in_step().await?;
+    let fetches =
+        bench.world.with(|ends| ends.said.iter().filter(|said| said.starts_with("fetch")).count());
+    ensure!(fetches == 2, "{fetches} fetches");
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parents_come_first_and_go_last() -> Result<()> {
+    let bench = Bench::start().await?;
+    let parent = || Some(named("service", "p"));
+    bench.world.set("service", "p", "1");
+    bench.world.with(|ends| ends.failing.insert("fetch p".to_owned()));
+    let mut children = Vec::new();
+    for key in ["a", "b", "c"] {
+        bench.world.set("client", key, "1");
+        children.push(note("client", key, parent()));
+    }
+    bench.work()?;
+    bench.work()?;
+    bench.notify(&children).await?;
+    bench.notify(&[note("service", "p", None)]).await?;
+    until("the parent has failed", || async {
+        let failed = "SELECT count(*) FROM integratedb.sync_update WHERE NOT success";
+        Ok(bench.number(failed).await? == 1)
+    })
+    .await?;
+    let waiting = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
+    until("its children wait", || async { Ok(bench.number(waiting).await? == 3) }).await?;
+    ensure!(bench.world.with(|ends| ends.target.is_empty()));
+    bench.world.with(|ends| ends.failing.clear());
+    bench.world.is_in_step().await?;
+    // All are gone, and only of the parent somebody is told.
+    bench.world.with(|ends| {
+        ends.source.clear();
+        ends.said.clear();
+        ends.failing.insert("delete b".to_owned());
+    });
+    bench.notify(&[note("service", "p", None)]).await?;
+    until("two children are deleted", || async {
+        Ok(bench.world.with(|ends| ends.target.len() == 2))
+    })
+    .await?;
+    until("the parent waits", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    bench.world.with(|ends| ends.failing.clear());
+    bench.world.is_in_step().await?;
+    let said = bench.world.with(|ends| ends.said.clone());
+    let deleted: Vec<&String> = said.iter().filter(|said| said.starts_with("delete")).collect();
+    ensure!(
+        deleted.last().is_some_and(|last| *last == "delete p") && deleted.len() == 4,
+        "{said:?}"
+    );
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_tried_until_it_goes_well_and_says_why() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.set("item", "1", "x");
+    bench.world.with(|ends| ends.failing.insert("push 1".to_owned()));
+    bench.work()?;
+    bench.notify(&[note("item", "1", None)]).await?;
+    let tried = "SELECT coalesce(max(attempts), 0)::bigint FROM integratedb.sync_state
+                 WHERE error = 'the target is full' AND NOT success AND presence = 'unknown'";
+    until("it was tried twice", || async { Ok(bench.number(tried).await? >= 2) }).await?;
+    // A later entry does not wait for the next attempt of the one before.
+    bench.world.set("item", "1", "y");
+    bench.world.with(|ends| ends.failing.clear());
+    bench.notify(&[note("item", "1", None)]).await?;
+    bench.world.is_in_step().await?;
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_holder_is_gone_ends() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.set("item", "1", "x");
+    bench.notify(&[note("item", "1", None)]).await?;
+    let client = bench.database.connect().await?;
+    let taken = "UPDATE integratedb.sync_update SET lease = 7, taken = notified, due_at = now() + interval '1 s'";
+    client.execute(taken, &[]).await?;
+    bench.work()?;
+    bench.world.is_in_step().await?;
+    let waited = "SELECT (started_at < (SELECT inserted_at + interval '1 s' FROM integratedb.sync_model))::int::bigint
+                  FROM integratedb.sync_update";
+    ensure!(bench.number(waited).await? == 0, "the lock was taken from its holder");
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_models_can_be_notified_by_many_at_once() -> Result<()> {
+    let bench = Arc::new(Bench::start().await?);
+    let tasks: Vec<_> = (0..16)
+        .map(|task: usize| {
+            let bench = Arc::clone(&bench);
+            tokio::spawn(async move {
+                for round in 0..5 {
+                    let keys = (0..10).map(|key| (key + task) % 10);
+                    let all: Vec<Notified> = keys
+                        .flat_map(|key| {
+                            let parent = named("service", &format!("{round}-{key}"));
+                            let child =
+                                note("client", &format!("{round}-{key}"), Some(parent.clone()));
+                            [child, note("service", &parent.key, None)]
+                        })
+                        .collect();
+                    bench
+                        .notify(&all)
+                        .await
+                        .with_context(|| format!("task {task} round {round}"))?;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    let models = bench.number("SELECT count(*) FROM integratedb.sync_model").await?;
+    let parents = bench
+        .number("SELECT count(*) FROM integratedb.sync_record WHERE parent_id IS NOT NULL")
+        .await?;
+    let counted = bench.number("SELECT min(notified) FROM integratedb.sync_update").await?;
+    if (models, parents, counted) != (100, 50, 16) {
+        bail!("{models} models, {parents} with parents, notified {counted} times");
+    }
+    Ok(())
+}
