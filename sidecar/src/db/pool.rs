@@ -35,8 +35,9 @@ pub(crate) fn open_pool(
     timeout: Duration,
 ) -> Result<Pool, DbError> {
     let (mut settings, tls) = parse_url(url)?;
+    // Every statement here is short: compiling one takes longer than it runs.
     let options = format!(
-        "{} -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
+        "{} -c jit=off -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
         settings.get_options().unwrap_or_default(),
         timeout.as_secs(),
     );

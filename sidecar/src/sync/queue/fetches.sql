@@ -1,25 +1,34 @@
 -- Takes updates that are due, of each tenant as many as it has workers left, and locks them.
 -- $1 free workers; $2 those of a tenant; $3, $4 tenants and how many are at work for them; $5 the tenant after which to
 -- begin; $6 the lease; $7 its seconds.
-WITH RECURSIVE waiting (id) AS (
-    (SELECT u.tenant_id FROM integratedb.sync_update u WHERE u.due_at IS NOT NULL ORDER BY u.tenant_id LIMIT 1)
+--
+-- Tenants with something to do are found by stepping through the index, and only as far as there are free workers. They
+-- come in turn: first those after the one that was served last.
+WITH RECURSIVE next (id) AS (
+    (SELECT u.tenant_id FROM integratedb.sync_update u
+     WHERE u.due_at IS NOT NULL AND u.tenant_id > $5 ORDER BY u.tenant_id LIMIT 1)
     UNION ALL
     SELECT (SELECT u.tenant_id FROM integratedb.sync_update u
-            WHERE u.due_at IS NOT NULL AND u.tenant_id > w.id ORDER BY u.tenant_id LIMIT 1)
-    FROM waiting w WHERE w.id IS NOT NULL
+            WHERE u.due_at IS NOT NULL AND u.tenant_id > n.id ORDER BY u.tenant_id LIMIT 1)
+    FROM next n WHERE n.id IS NOT NULL
+),
+again (id) AS (
+    (SELECT u.tenant_id FROM integratedb.sync_update u
+     WHERE u.due_at IS NOT NULL AND u.tenant_id <= $5 ORDER BY u.tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT u.tenant_id FROM integratedb.sync_update u
+            WHERE u.due_at IS NOT NULL AND u.tenant_id > a.id AND u.tenant_id <= $5 ORDER BY u.tenant_id LIMIT 1)
+    FROM again a WHERE a.id IS NOT NULL
 ),
 due AS (
     SELECT d.model_id
-    FROM (SELECT w.id, coalesce(b.busy, 0) AS busy
-          FROM waiting w LEFT JOIN unnest($3::bigint[], $4::integer[]) b (id, busy) ON b.id = w.id
-          WHERE w.id IS NOT NULL
-          -- In turn.
-          ORDER BY w.id <= $5, w.id) t
+    FROM (SELECT id FROM next UNION ALL SELECT id FROM again) t
     CROSS JOIN LATERAL (
         SELECT u.model_id FROM integratedb.sync_update u
         WHERE u.tenant_id = t.id AND u.due_at <= now()
         ORDER BY u.due_at
-        LIMIT greatest($2::integer - t.busy, 0)
+        LIMIT greatest($2::integer - coalesce((SELECT b.busy FROM unnest($3::bigint[], $4::integer[]) b (id, busy)
+                                               WHERE b.id = t.id), 0), 0)
         FOR NO KEY UPDATE SKIP LOCKED) d
     LIMIT $1::integer
 ),

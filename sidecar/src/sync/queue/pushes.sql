@@ -2,19 +2,40 @@
 -- model are put off; the others are locked.
 -- $1 free workers; $2, $3 integrations and how many are at work for them; $4 the integration after which to begin; $5 the
 -- lease; $6 its seconds; $7 seconds until it is looked again whether one still has to wait.
-WITH due AS (
-    SELECT t.id AS integration_id, t.version, t.classes, d.*
-    FROM (SELECT i.id, i.version, i.classes, i.concurrency - coalesce(b.busy, 0) AS free
-          FROM integratedb.sync_integration i
-          LEFT JOIN unnest($2::bigint[], $3::integer[]) b (id, busy) ON b.id = i.id
-          WHERE i.state = 'active'
-          -- In turn.
-          ORDER BY i.id <= $4, i.id) t
+--
+-- Integrations with something to do are found by stepping through the index, and only as far as there are free workers.
+-- They come in turn: first those after the one that was served last. OFFSET 0 has Postgres look each up by its key, and
+-- not read them all.
+WITH RECURSIVE next (id) AS (
+    (SELECT s.integration_id FROM integratedb.sync_state s
+     WHERE s.due_at IS NOT NULL AND s.integration_id > $4 ORDER BY s.integration_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.integration_id FROM integratedb.sync_state s
+            WHERE s.due_at IS NOT NULL AND s.integration_id > n.id ORDER BY s.integration_id LIMIT 1)
+    FROM next n WHERE n.id IS NOT NULL
+),
+again (id) AS (
+    (SELECT s.integration_id FROM integratedb.sync_state s
+     WHERE s.due_at IS NOT NULL AND s.integration_id <= $4 ORDER BY s.integration_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT s.integration_id FROM integratedb.sync_state s
+            WHERE s.due_at IS NOT NULL AND s.integration_id > a.id AND s.integration_id <= $4
+            ORDER BY s.integration_id LIMIT 1)
+    FROM again a WHERE a.id IS NOT NULL
+),
+due AS (
+    SELECT i.id AS integration_id, i.version, i.classes, d.*
+    FROM (SELECT id FROM next UNION ALL SELECT id FROM again) t
+    CROSS JOIN LATERAL (
+        SELECT i.id, i.version, i.classes,
+               i.concurrency - coalesce((SELECT b.busy FROM unnest($2::bigint[], $3::integer[]) b (id, busy)
+                                         WHERE b.id = i.id), 0) AS free
+        FROM integratedb.sync_integration i WHERE i.id = t.id AND i.state = 'active' OFFSET 0) i
     CROSS JOIN LATERAL (
         SELECT s.model_id, s.wanted, s.is_gone, s.presence FROM integratedb.sync_state s
-        WHERE s.integration_id = t.id AND s.due_at <= now()
+        WHERE s.integration_id = i.id AND s.due_at <= now()
         ORDER BY s.due_at
-        LIMIT greatest(t.free, 0)
+        LIMIT greatest(i.free, 0)
         FOR NO KEY UPDATE SKIP LOCKED) d
     LIMIT $1::integer
 ),
@@ -22,13 +43,16 @@ judged AS (
     SELECT due.*, r.tenant_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key,
            CASE WHEN due.is_gone THEN (
                -- A child that is to be deleted as well, or may be as soon as it is fetched.
-               SELECT cm.id
-               FROM integratedb.sync_record c
-               JOIN integratedb.sync_model cm ON cm.record_id = c.id
-               JOIN integratedb.sync_state cs ON cs.integration_id = due.integration_id AND cs.model_id = cm.id
-               JOIN integratedb.sync_update cu ON cu.model_id = cm.id
-               WHERE c.parent_id = r.id AND c.id <> r.id AND cs.presence <> 'absent'
-                 AND (cs.is_gone OR cu.due_at IS NOT NULL)
+               SELECT child.id
+               -- By their parent, however many states the integration has.
+               FROM (SELECT cm.id FROM integratedb.sync_record c
+                     JOIN integratedb.sync_model cm ON cm.record_id = c.id
+                     WHERE c.parent_id = r.id AND c.id <> r.id OFFSET 0) child
+               CROSS JOIN LATERAL (
+                   SELECT s.presence, s.is_gone, s.waits_for FROM integratedb.sync_state s
+                   WHERE s.integration_id = due.integration_id AND s.model_id = child.id OFFSET 0) cs
+               JOIN integratedb.sync_update cu ON cu.model_id = child.id
+               WHERE cs.presence <> 'absent' AND (cs.is_gone OR cu.due_at IS NOT NULL)
                  AND cs.waits_for IS DISTINCT FROM due.model_id
                LIMIT 1)
            WHEN p.id <> r.id THEN (
