@@ -9,6 +9,8 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod db;
+mod fields;
+mod http;
 mod listener;
 pub mod notify;
 pub mod proxy;

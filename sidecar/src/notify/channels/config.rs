@@ -6,9 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::fields::{Fields, Mistake};
 use super::redis::RedisSettings;
 use super::webhook::WebhookSettings;
+use crate::fields::{Fields, Mistake};
 use crate::notify::NotificationSettings;
 
 /// What kind of channel it is.

@@ -15,7 +15,6 @@
 mod config;
 mod delivery;
 mod error;
-mod fields;
 mod ledger;
 mod redis;
 mod secrets;

@@ -4,8 +4,8 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 
-use super::super::fields::Fields;
 use super::key::Template;
+use crate::fields::Fields;
 
 /// How events are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,15 +1,14 @@
 //! One request to an endpoint, and what came of it.
 
-use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 
 use super::super::secrets::Secrets;
-use super::retry::retry_after;
 use super::settings::WebhookSettings;
 use super::sign::signature;
+use crate::http::{retry_after, told};
 use crate::notify::NotificationSettings;
 use crate::reach::{Client, Reach};
 
@@ -101,23 +100,4 @@ impl Endpoint {
         let told = told.trim_end_matches(": ").to_owned();
         Outcome::Refused { status, told, asked, is_overloaded }
     }
-}
-
-/// An error with its causes, without the URL, which may have a token in it.
-fn told(error: &reqwest::Error) -> String {
-    let mut text = match error {
-        error if error.is_timeout() => "it did not answer in time".to_owned(),
-        error if error.is_connect() => "no connection".to_owned(),
-        _ => "the request failed".to_owned(),
-    };
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -1,9 +1,8 @@
 //! When what failed is tried again.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-/// The longest an endpoint can put us off.
-pub(super) const LONGEST: Duration = Duration::from_secs(3600);
+use crate::http::LONGEST;
 
 /// How long to wait after so many failures, from 1; `None` if it is given up. `random` is from 0 to 1: what failed
 /// together does not come back together. An endpoint that asks for more time gets it.
@@ -16,15 +15,6 @@ pub(super) fn wait(
     let at = usize::try_from(failures).unwrap_or(usize::MAX).checked_sub(1)?;
     let wait = schedule.get(at)?.mul_f64(0.9 + 0.2 * random);
     Some(wait.max(asked.unwrap_or_default().min(LONGEST)))
-}
-
-/// What a Retry-After says (RFC 9110, 10.2.3): seconds, or a date.
-pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    Some(httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -44,15 +34,5 @@ mod tests {
         assert_eq!(wait(3, Some(9), 0.5), None);
         assert_eq!((wait(1, Some(60), 0.5), wait(2, Some(60), 0.5)), (Some(60.0), Some(100.0)));
         assert_eq!(wait(1, Some(1 << 40), 0.5), Some(3600.0));
-    }
-
-    #[test]
-    fn a_retry_after_is_seconds_or_a_date() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777 - 30);
-        let read = |value| retry_after(value, now).map(|wait| wait.as_secs());
-        assert_eq!((read("120"), read(" 0 ")), (Some(120), Some(0)));
-        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(30));
-        assert_eq!(read("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
-        assert_eq!((read("soon"), read("-1")), (None, None));
     }
 }

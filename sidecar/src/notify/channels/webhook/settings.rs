@@ -6,7 +6,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::super::fields::{Fields, seconds, seconds_json};
+use crate::fields::{Fields, seconds, seconds_json};
 use crate::notify::NotificationSettings;
 use crate::reach::Reach;
 

@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::request::{Endpoint, Outcome};
 use super::retry;
 use super::settings::WebhookSettings;
+use crate::http::LONGEST;
 use crate::notify::Notifications;
 
 /// Bytes that are read at once.
@@ -177,7 +178,7 @@ impl Worker {
         if is_silence {
             self.breaker.silent(now, surely, random());
             if let Some(asked) = asked {
-                self.breaker.pause(now + asked.min(retry::LONGEST));
+                self.breaker.pause(now + asked.min(LONGEST));
             }
         } else {
             self.answered(now);
