@@ -102,6 +102,7 @@ CREATE TABLE integratedb.sync_update (
     error       text
 ) WITH (fillfactor = 70);
 CREATE INDEX ON integratedb.sync_update (tenant_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX sync_update_failing ON integratedb.sync_update (tenant_id, model_id) WHERE NOT success;
 
 -- The log: what was fetched, in the order in which it was. A model that is gone has neither data nor sealed data.
 CREATE TABLE integratedb.sync_entry (
@@ -144,7 +145,7 @@ CREATE INDEX ON integratedb.sync_integration (model_id);
 CREATE TABLE integratedb.sync_state (
     integration_id bigint NOT NULL REFERENCES integratedb.sync_integration ON DELETE CASCADE,
     model_id       bigint NOT NULL REFERENCES integratedb.sync_model ON DELETE CASCADE,
-    -- The entry to push, which is the model's latest, and the one that was pushed last.
+    -- The entry to push, which is the model's latest, and the one that was pushed last: none after a replay has begun.
     wanted         bigint NOT NULL,
     is_gone        boolean NOT NULL,
     entry_id       bigint,
@@ -164,6 +165,9 @@ CREATE TABLE integratedb.sync_state (
     PRIMARY KEY (integration_id, model_id)
 ) WITH (fillfactor = 70);
 CREATE INDEX ON integratedb.sync_state (integration_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX sync_state_failing ON integratedb.sync_state (integration_id, model_id) WHERE NOT success;
+-- What a replay has yet to see arrive.
+CREATE INDEX sync_state_never_pushed ON integratedb.sync_state (integration_id, model_id) WHERE entry_id IS NULL;
 CREATE INDEX ON integratedb.sync_state (model_id);
 CREATE INDEX ON integratedb.sync_state (integration_id, waits_for) WHERE waits_for IS NOT NULL;
 
@@ -175,7 +179,9 @@ CREATE TABLE integratedb.sync_replay (
     state          text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'running', 'done', 'failed', 'cancelled')),
     due_at         timestamptz NOT NULL DEFAULT now(),
     lease          bigint,
-    -- The last model that was gone through.
+    -- A dry run compares. Else all states are marked first, then made due, then waited for.
+    step           text NOT NULL CHECK (step IN ('compare', 'mark', 'push', 'wait')),
+    -- The last model that was gone through in this step.
     last_model     bigint NOT NULL DEFAULT 0,
     -- What was found so far, by what has to be done about it.
     counts         jsonb NOT NULL DEFAULT '{}',
@@ -184,6 +190,8 @@ CREATE TABLE integratedb.sync_replay (
     started_at     timestamptz,
     finished_at    timestamptz
 );
+CREATE INDEX ON integratedb.sync_replay (integration_id, id);
+CREATE INDEX ON integratedb.sync_replay (due_at) WHERE finished_at IS NULL;
 CREATE UNIQUE INDEX sync_one_replay_at_a_time ON integratedb.sync_replay (integration_id) WHERE state IN ('pending', 'running');
 CREATE TABLE integratedb.sync_difference (
     replay_id bigint NOT NULL REFERENCES integratedb.sync_replay ON DELETE CASCADE,
@@ -193,3 +201,5 @@ CREATE TABLE integratedb.sync_difference (
     detail    jsonb,
     PRIMARY KEY (replay_id, model_id)
 );
+CREATE INDEX ON integratedb.sync_difference (replay_id, action, model_id);
+CREATE INDEX ON integratedb.sync_difference (model_id);

@@ -23,9 +23,12 @@ pub(crate) mod integrations;
 mod log;
 mod outside;
 mod queue;
+pub mod replay;
 mod settings;
 pub mod source;
+pub mod status;
 pub mod target;
+mod time;
 mod work;
 
 pub use accept::accept;
