@@ -16,6 +16,7 @@ mod raw;
 mod receiver;
 mod redis;
 mod sidecar;
+mod synced;
 mod wait;
 
 pub use cached::{CACHES, Cached};
@@ -32,4 +33,5 @@ pub use raw::{RawClient, RawMessage};
 pub use receiver::{Answer, Post, Receiver, number};
 pub use redis::RedisServer;
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
+pub use synced::Synced;
 pub use wait::until;

@@ -22,6 +22,7 @@ mod ids;
 pub(crate) mod integrations;
 mod log;
 mod outside;
+pub mod prune;
 mod queue;
 pub mod replay;
 mod settings;

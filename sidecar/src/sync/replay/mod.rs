@@ -11,6 +11,12 @@
 //! - R3. A state that is being pushed is not touched: what was sent before a replay says nothing of the target after it.
 //! - R4. What a replay has marked is made due, even if it is cancelled. Else what waits for it would wait for ever.
 
+mod compare;
+mod lease;
+mod mark;
+mod run;
+mod scope;
 mod store;
 
+pub use run::{Open, Worker};
 pub use store::{Counts, Difference, Replay, cancel, create, differences, list, show};

@@ -1,0 +1,111 @@
+//! Which models a replay is about: those in the integration's scope that have an entry, and are there or were once.
+
+use tokio_postgres::Client;
+
+use crate::db::DbError;
+use crate::sync::ids::{EntryId, IntegrationId, ModelId, TenantId};
+use crate::sync::work::Named;
+
+/// What an integration is for.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub(super) integration: IntegrationId,
+    pub(super) tenant: TenantId,
+    pub(super) concurrency: usize,
+    /// The record that models have to be, or to be below.
+    record: Option<i64>,
+    classes: Option<Vec<String>>,
+}
+
+/// A model of which the target has to have something, or nothing any more.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) id: ModelId,
+    pub(super) model: Named,
+    pub(super) parent: Option<Named>,
+    /// Its latest entry.
+    pub(super) entry: EntryId,
+    /// Whether that says that it is gone.
+    pub(super) is_gone: bool,
+}
+
+impl Scope {
+    pub(super) async fn load(
+        client: &Client,
+        integration: IntegrationId,
+    ) -> Result<Option<Self>, DbError> {
+        let sql = "SELECT i.tenant_id, i.concurrency, m.record_id, i.classes
+                   FROM integratedb.sync_integration i LEFT JOIN integratedb.sync_model m ON m.id = i.model_id
+                   WHERE i.id = $1";
+        let row = client.query_opt(sql, &[&integration.0]).await?;
+        Ok(row.map(|row| Self {
+            integration,
+            tenant: TenantId(row.get(0)),
+            concurrency: usize::try_from(row.get::<_, i32>(1)).unwrap_or(1).max(1),
+            record: row.get(2),
+            classes: row.get(3),
+        }))
+    }
+
+    /// The next models of the tenant, by id. Whether they are in scope is for [`wanted`](Self::wanted) to say.
+    pub(super) async fn page(
+        &self,
+        client: &Client,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<i64>, DbError> {
+        let sql = "SELECT id FROM integratedb.sync_model WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+        let rows = client.query(sql, &[&self.tenant.0, &after, &limit]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Those of these models that are in scope, have an entry, and are there by the latest or were created once: an entry with
+    /// data is in the log, or the target may have them. By id.
+    pub(super) async fn wanted(
+        &self,
+        client: &Client,
+        models: &[i64],
+    ) -> Result<Vec<Wanted>, DbError> {
+        let sql = "
+            WITH RECURSIVE page AS (
+                SELECT m.id, r.id AS record_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key
+                FROM integratedb.sync_model m JOIN integratedb.sync_record r ON r.id = m.record_id
+                LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
+                WHERE m.tenant_id = $1 AND m.id = ANY ($2) AND ($3::text[] IS NULL OR r.class = ANY ($3))
+            ),
+            -- UNION, so that records which are below themselves end it as well.
+            above AS (
+                SELECT id, record_id FROM page WHERE $4::bigint IS NOT NULL
+                UNION
+                SELECT a.id, r.parent_id FROM above a JOIN integratedb.sync_record r ON r.id = a.record_id
+                WHERE r.parent_id IS NOT NULL
+            )
+            SELECT p.id, p.class, p.key, p.parent_class, p.parent_key, u.entry_id, u.is_gone
+            FROM page p JOIN integratedb.sync_update u ON u.model_id = p.id
+            WHERE u.entry_id IS NOT NULL
+              AND ($4::bigint IS NULL OR EXISTS (SELECT FROM above a WHERE a.id = p.id AND a.record_id = $4))
+              AND (NOT u.is_gone
+                   OR EXISTS (SELECT FROM integratedb.sync_entry e WHERE e.model_id = p.id AND NOT e.is_gone)
+                   OR EXISTS (SELECT FROM integratedb.sync_state s
+                              WHERE s.integration_id = $5 AND s.model_id = p.id AND s.presence <> 'absent'))
+            ORDER BY p.id";
+        let rows = client
+            .query(
+                sql,
+                &[&self.tenant.0, &models, &self.classes, &self.record, &self.integration.0],
+            )
+            .await?;
+        Ok(rows
+            .iter()
+            .map(|row| Wanted {
+                id: ModelId(row.get(0)),
+                model: Named { class: row.get(1), key: row.get(2) },
+                parent: row
+                    .get::<_, Option<String>>(3)
+                    .map(|class| Named { class, key: row.get(4) }),
+                entry: EntryId(row.get(5)),
+                is_gone: row.get(6),
+            })
+            .collect())
+    }
+}
