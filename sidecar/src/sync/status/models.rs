@@ -10,7 +10,7 @@ use crate::sync::ids::{IntegrationId, TenantId};
 use crate::sync::time::rfc3339;
 
 /// The most models that a page with a filter looks at.
-const MOST_LOOKED_AT: i64 = 2000;
+const MOST_LOOKED_AT: i64 = 1000;
 
 /// How a model is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -136,21 +136,25 @@ pub async fn models(
     let looked_at = if is_exact { limit } else { limit.max(MOST_LOOKED_AT) };
     let sql = format!(
         "WITH looked AS MATERIALIZED ({source}),
+         -- Model by model, along the indexes; LIMIT keeps the planner from joining with all there are.
          page AS (
-             SELECT m.id, r.class, r.key, u.entry_id, coalesce(u.error, s.error) AS error,
-                 least(u.due_at, s.due_at) AS next_attempt_at, m.inserted_at,
-                 CASE WHEN NOT u.success OR s.is_failing THEN 'failing'
-                      WHEN u.model_id IS NULL OR u.due_at IS NOT NULL OR s.is_waiting THEN 'waiting'
-                      WHEN u.is_gone THEN 'gone' ELSE 'done' END AS state
-             FROM looked JOIN integratedb.sync_model m ON m.id = looked.id
-             JOIN integratedb.sync_record r ON r.id = m.record_id AND ($5::text IS NULL OR r.class = $5)
-             LEFT JOIN integratedb.sync_update u ON u.model_id = m.id
+             SELECT m.*, coalesce(m.fetch_error, s.error) AS error,
+                 least(m.due_at, s.due_at) AS next_attempt_at,
+                 CASE WHEN NOT m.success OR s.is_failing THEN 'failing'
+                      WHEN m.is_gone IS NULL OR m.due_at IS NOT NULL OR s.is_waiting THEN 'waiting'
+                      WHEN m.is_gone THEN 'gone' ELSE 'done' END AS state
+             FROM looked CROSS JOIN LATERAL (
+                 SELECT m.id, r.class, r.key, u.entry_id, u.is_gone, u.success, u.due_at, u.error AS fetch_error, m.inserted_at
+                 FROM integratedb.sync_model m JOIN integratedb.sync_record r ON r.id = m.record_id
+                 LEFT JOIN integratedb.sync_update u ON u.model_id = m.id
+                 WHERE m.id = looked.id LIMIT 1) m
              CROSS JOIN LATERAL (
                  SELECT coalesce(bool_or(NOT s.success), false) AS is_failing,
                      coalesce(bool_or(s.due_at IS NOT NULL OR s.waits_for IS NOT NULL), false) AS is_waiting,
                      min(s.due_at) AS due_at, min(s.error) FILTER (WHERE NOT s.success) AS error
                  FROM integratedb.sync_state s JOIN integratedb.sync_integration i ON i.id = s.integration_id
                  WHERE s.model_id = m.id AND i.state = 'active' AND ($3::bigint IS NULL OR i.id = $3)) s
+             WHERE $5::text IS NULL OR m.class = $5
          )
          SELECT n.count, n.last, p.id, p.class, p.key, p.state, p.entry_id, p.error, {}, {}
          FROM (SELECT count(*) AS count, max(id) AS last FROM looked) n
