@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Row};
@@ -14,12 +13,16 @@ use super::lease::{Held, Stop};
 use super::scope::{Scope, Wanted};
 use crate::db::{DbError, Pool};
 use crate::seal::Sealer;
-use crate::sync::ids::TenantId;
+use crate::sync::ids::{ModelId, TenantId};
+use crate::sync::log;
 use crate::sync::target::{Comparison, Target};
 use crate::sync::work::{Data, Push};
 
 /// How many models are compared before that is written.
 pub(super) const PAGE: i64 = 100;
+
+/// Why nothing is known of one whose latest entry was removed by hand.
+const NO_ENTRY: &str = "its entry is not in the log";
 
 /// How often a model that gets a new entry meanwhile is compared again.
 const ROUNDS: usize = 3;
@@ -66,7 +69,7 @@ impl Comparer {
             }
             left.iter().for_each(|id| drop(found.remove(id)));
         }
-        let why = "It changes faster than it can be compared.";
+        let why = "it changes faster than it can be compared";
         found.extend(left.into_iter().map(|id| (id, Comparison::Unknown(why.to_owned()))));
         Ok(found)
     }
@@ -82,7 +85,7 @@ impl Comparer {
         let (data, last_data) = match (wanted.is_gone, content) {
             (true, last) => (None, last),
             (false, Some(data)) => (Some(data), None),
-            (false, None) => return Err("Its entry is not in the log.".to_owned()),
+            (false, None) => return Err(NO_ENTRY.to_owned()),
         };
         Ok(Push {
             integration: scope.integration,
@@ -100,7 +103,7 @@ impl Comparer {
     /// Asks the target, about as many at once as it takes.
     async fn ask(&self, pushes: Vec<Push>, at_once: usize) -> HashMap<i64, Comparison> {
         let broken =
-            || Comparison::Unknown("The comparison broke off, by a fault of ours.".to_owned());
+            || Comparison::Unknown("the comparison broke off, by a fault of ours".to_owned());
         let mut found: HashMap<i64, Comparison> =
             pushes.iter().map(|push| (push.id.0, broken())).collect();
         let mut left = pushes.into_iter();
@@ -116,8 +119,8 @@ impl Comparer {
                         Ok(Ok(comparison)) => comparison,
                         Ok(Err(error)) => Comparison::Unknown(error.message),
                         Err(_) => Comparison::Unknown(format!(
-                            "The target did not answer within {} s.",
-                            timeout.as_secs_f64()
+                            "the target has not answered within {} s",
+                            timeout.as_secs()
                         )),
                     };
                     (push.id.0, comparison)
@@ -152,21 +155,8 @@ async fn contents(
 }
 
 fn open(row: &Row, sealer: Option<&Sealer>, tenant: TenantId) -> Result<Data, String> {
-    let (model, plain, sealed): (i64, Option<String>, Option<Vec<u8>>) =
-        (row.get(0), row.get(1), row.get(2));
-    let text = match (plain, sealed) {
-        (Some(text), _) => text,
-        (None, Some(sealed)) => {
-            let sealer = sealer.ok_or("Its entry is encrypted: set sync.key_file.")?;
-            let name = format!("entry {tenant} {model}");
-            sealer
-                .open(name.as_bytes(), &sealed)
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or("Its entry was encrypted with another key than that of sync.key_file.")?
-        }
-        (None, None) => return Err("Its entry is not in the log.".to_owned()),
-    };
-    RawValue::from_string(text).map(Arc::from).map_err(|_| "Its entry is no JSON.".to_owned())
+    let opened = log::open(row.get(1), row.get(2), tenant, ModelId(row.get(0)), sealer);
+    opened.map_err(|error| error.to_string())?.ok_or_else(|| NO_ENTRY.to_owned())
 }
 
 /// Those whose latest entry is another one by now.

@@ -18,5 +18,5 @@ mod run;
 mod scope;
 mod store;
 
-pub use run::{Open, Worker};
+pub use run::Worker;
 pub use store::{Counts, Difference, Replay, cancel, create, differences, list, show};

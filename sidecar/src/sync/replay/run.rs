@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +12,8 @@ use super::mark;
 use super::scope::Scope;
 use crate::db::Pool;
 use crate::seal::Sealer;
-use crate::sync::ids::IntegrationId;
-use crate::sync::target::Target;
+use crate::sync::handle::SyncHandle;
+use crate::sync::outside::{OpenError, Outside};
 
 /// How often replays are looked for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -35,25 +33,25 @@ const COUNT: Duration = Duration::from_secs(1);
 /// The wait after an error.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Opens the target of an integration. The error is for people.
-pub type Open =
-    Arc<dyn Fn(IntegrationId) -> BoxFuture<'static, Result<Arc<dyn Target>, String>> + Send + Sync>;
-
 /// Works on replays.
 pub struct Worker {
-    /// The sidecar's database.
-    pub pool: Pool,
-    /// What entries are sealed with.
-    pub sealer: Option<Arc<Sealer>>,
-    /// How long a comparison may take.
-    pub timeout: Duration,
-    /// How targets are come by.
-    pub open: Open,
-    /// Told when there is something to push.
-    pub wake: Arc<Notify>,
+    pool: Pool,
+    sync: Arc<SyncHandle>,
+    sealer: Option<Arc<Sealer>>,
+    outside: Arc<dyn Outside>,
 }
 
 impl Worker {
+    /// Does nothing before it [runs](Worker::run). The error says what is wrong with the settings.
+    pub fn new(
+        pool: Pool,
+        sync: Arc<SyncHandle>,
+        outside: Arc<dyn Outside>,
+    ) -> Result<Self, String> {
+        let sealer = sync.settings.sealer()?.map(Arc::new);
+        Ok(Self { pool, sync, sealer, outside })
+    }
+
     /// Works until it is cancelled. What is under way then is gone on with by whoever takes it next.
     pub async fn run(self, cancel: CancellationToken) {
         let worker = Arc::new(self);
@@ -126,7 +124,7 @@ impl Worker {
         }
         while held.step == Step::Push {
             mark::make_due(&mut self.pool.get().await?, held).await?;
-            self.wake.notify_one();
+            self.sync.wake.notify_one();
         }
         let client = self.pool.get().await?;
         if !held.is_cancelled {
@@ -139,8 +137,13 @@ impl Worker {
     }
 
     async fn compare(&self, held: &mut Held, scope: &Scope) -> Result<(), Stop> {
-        let target = (self.open)(held.integration).await.map_err(Stop::Failed)?;
-        let comparer = Comparer { target, timeout: self.timeout, sealer: self.sealer.clone() };
+        let target = self.outside.target(held.integration).await.map_err(|error| match error {
+            OpenError::Removed => Stop::Lost,
+            OpenError::Unusable(why) => Stop::Failed(why),
+            OpenError::Sync(error) => Stop::Error(error),
+        })?;
+        let timeout = self.sync.settings.timeout();
+        let comparer = Comparer { target, timeout, sealer: self.sealer.clone() };
         loop {
             let page = {
                 let client = self.pool.get().await?;

@@ -4,17 +4,15 @@ use tokio_postgres::Client;
 
 use crate::db::DbError;
 use crate::sync::ids::{EntryId, IntegrationId, ModelId, TenantId};
+use crate::sync::integrations::IN_SCOPE;
 use crate::sync::work::Named;
 
-/// What an integration is for.
+/// Whose models an integration is for, and how many its target takes at once.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     pub(super) integration: IntegrationId,
     pub(super) tenant: TenantId,
     pub(super) concurrency: usize,
-    /// The record that models have to be, or to be below.
-    record: Option<i64>,
-    classes: Option<Vec<String>>,
 }
 
 /// A model of which the target has to have something, or nothing any more.
@@ -34,16 +32,12 @@ impl Scope {
         client: &Client,
         integration: IntegrationId,
     ) -> Result<Option<Self>, DbError> {
-        let sql = "SELECT i.tenant_id, i.concurrency, m.record_id, i.classes
-                   FROM integratedb.sync_integration i LEFT JOIN integratedb.sync_model m ON m.id = i.model_id
-                   WHERE i.id = $1";
+        let sql = "SELECT tenant_id, concurrency FROM integratedb.sync_integration WHERE id = $1";
         let row = client.query_opt(sql, &[&integration.0]).await?;
         Ok(row.map(|row| Self {
             integration,
             tenant: TenantId(row.get(0)),
             concurrency: usize::try_from(row.get::<_, i32>(1)).unwrap_or(1).max(1),
-            record: row.get(2),
-            classes: row.get(3),
         }))
     }
 
@@ -66,35 +60,22 @@ impl Scope {
         client: &Client,
         models: &[i64],
     ) -> Result<Vec<Wanted>, DbError> {
-        let sql = "
-            WITH RECURSIVE page AS (
-                SELECT m.id, r.id AS record_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key
-                FROM integratedb.sync_model m JOIN integratedb.sync_record r ON r.id = m.record_id
-                LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
-                WHERE m.tenant_id = $1 AND m.id = ANY ($2) AND ($3::text[] IS NULL OR r.class = ANY ($3))
-            ),
-            -- UNION, so that records which are below themselves end it as well.
-            above AS (
-                SELECT id, record_id FROM page WHERE $4::bigint IS NOT NULL
-                UNION
-                SELECT a.id, r.parent_id FROM above a JOIN integratedb.sync_record r ON r.id = a.record_id
-                WHERE r.parent_id IS NOT NULL
-            )
-            SELECT p.id, p.class, p.key, p.parent_class, p.parent_key, u.entry_id, u.is_gone
-            FROM page p JOIN integratedb.sync_update u ON u.model_id = p.id
-            WHERE u.entry_id IS NOT NULL
-              AND ($4::bigint IS NULL OR EXISTS (SELECT FROM above a WHERE a.id = p.id AND a.record_id = $4))
-              AND (NOT u.is_gone
-                   OR EXISTS (SELECT FROM integratedb.sync_entry e WHERE e.model_id = p.id AND NOT e.is_gone)
-                   OR EXISTS (SELECT FROM integratedb.sync_state s
-                              WHERE s.integration_id = $5 AND s.model_id = p.id AND s.presence <> 'absent'))
-            ORDER BY p.id";
-        let rows = client
-            .query(
-                sql,
-                &[&self.tenant.0, &models, &self.classes, &self.record, &self.integration.0],
-            )
-            .await?;
+        let sql = format!(
+            "SELECT m.id, r.class, r.key, p.class, p.key, u.entry_id, u.is_gone
+             FROM integratedb.sync_integration i
+             JOIN integratedb.sync_model m ON m.tenant_id = i.tenant_id
+             JOIN integratedb.sync_record r ON r.id = m.record_id
+             LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
+             JOIN integratedb.sync_update u ON u.model_id = m.id
+             WHERE i.id = $1 AND m.id = ANY ($2) AND u.entry_id IS NOT NULL
+               AND (NOT u.is_gone
+                    OR EXISTS (SELECT FROM integratedb.sync_entry e WHERE e.model_id = m.id AND NOT e.is_gone)
+                    OR EXISTS (SELECT FROM integratedb.sync_state s
+                               WHERE s.integration_id = i.id AND s.model_id = m.id AND s.presence <> 'absent'))
+               AND {IN_SCOPE}
+             ORDER BY m.id"
+        );
+        let rows = client.query(&sql, &[&self.integration.0, &models]).await?;
         Ok(rows
             .iter()
             .map(|row| Wanted {

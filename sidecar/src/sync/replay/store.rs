@@ -166,7 +166,7 @@ pub async fn differences(
     let sql = "SELECT d.model_id, r.class, r.key, d.action, d.detail
                FROM integratedb.sync_difference d JOIN integratedb.sync_model m ON m.id = d.model_id
                JOIN integratedb.sync_record r ON r.id = m.record_id
-               WHERE d.replay_id = $1 AND d.model_id > coalesce($3, 0) AND ($2::text IS NULL OR d.action = $2)
+               WHERE d.replay_id = $1 AND d.model_id > coalesce($3, 0::bigint) AND ($2::text IS NULL OR d.action = $2)
                ORDER BY d.model_id LIMIT $4";
     let rows = client.query(sql, &[&replay, &action, &after, &limit]).await?;
     let read = |row: &Row| Difference {
