@@ -16,6 +16,7 @@ mod raw;
 mod receiver;
 mod redis;
 mod sidecar;
+mod source_api;
 mod synced;
 mod wait;
 
@@ -33,5 +34,6 @@ pub use raw::{RawClient, RawMessage};
 pub use receiver::{Answer, Post, Receiver, number};
 pub use redis::RedisServer;
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
+pub use source_api::{Answered, Asked, SourceApi};
 pub use synced::Synced;
 pub use wait::until;

@@ -1,5 +1,8 @@
 //! Where models come from.
 
+pub mod classes;
+pub mod http;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
