@@ -282,6 +282,33 @@ async fn classes_of_ones_own_are_asked_for_below_the_endpoint() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_guides_class_and_its_notification_are_right() -> Result<()> {
+    let guide = include_str!("../../docs/sync/sources.md");
+    let mut examples =
+        guide.split("```json\n").skip(1).map(|after| after.split("```").next().unwrap_or_default());
+    let body: Value = serde_json::from_str(examples.next().context("no definition")?)?;
+    let class =
+        define("issue", &body["class"]).map_err(|mistakes| anyhow::anyhow!("{mistakes:?}"))?;
+    let notification = serde_json::from_str(examples.next().context("no notification")?)?;
+    let fetch = fetch_of(&Classes::with([class]), &notification)?;
+    assert_eq!(fetch.model.key, r#"["7","12"]"#);
+    // And the table has every class, with its fields.
+    for name in Classes::with([]).names() {
+        let row = guide.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
+        let row = row.with_context(|| format!("{name} is not in the guide"))?;
+        let empty = json!({"type": name});
+        if let Err(ClassError::Fields(fields)) =
+            read(TenantId(1), empty.as_object().context("no object")?)
+        {
+            for (field, _) in fields {
+                ensure!(row.contains(&format!("`{field}`")), "{name}: {field} is not in the guide");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_tenants_own_classes_are_beside_zyncs_and_before_them() -> Result<()> {
     let cluster = Cluster::start().await?;
