@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use integratedb_sidecar::sync::prune::{Pruned, Pruner};
+use integratedb_sidecar::sync::{Named, Notified, accept};
 use support::{Synced, until};
 
 const DAY: f64 = 24.0 * 3600.0;
@@ -152,7 +153,6 @@ async fn old_notifications_and_replays_go() -> Result<()> {
     Ok(())
 }
 
-/// A model that can go, and what a notification of it does while it is removed.
 #[tokio::test]
 async fn a_notification_that_comes_while_a_model_is_removed_is_not_lost() -> Result<()> {
     let synced = Synced::start().await?;
@@ -187,6 +187,48 @@ async fn a_notification_that_comes_while_a_model_is_removed_is_not_lost() -> Res
     notified.commit().await?;
     pruning.await??;
     ensure!(synced.numbers(MODELS).await? == [model], "it has a child");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_notified_of_while_models_are_removed_is_there_and_due_afterwards() -> Result<()>
+{
+    const COUNT: i64 = 300;
+    let synced = Synced::start().await?;
+    for number in 0..COUNT {
+        let model = synced.model("item", &number.to_string(), None).await?;
+        synced.entry(model, None, 8.0 * DAY).await?;
+    }
+    let pool = synced.pool.clone();
+    let pruning = tokio::spawn(async move {
+        let mut removed = 0;
+        for _ in 0..20 {
+            // It looks at an entry once; here it is to try again and again.
+            let mut pruner = Pruner::new(pool.clone(), Duration::from_secs_f64(7.0 * DAY));
+            removed += pruner.prune().await?.models;
+        }
+        anyhow::Ok(removed)
+    });
+    let named = |class: &str, key: i64| Named { class: class.to_owned(), key: key.to_string() };
+    for number in (0..COUNT).rev() {
+        let item = named("item", number);
+        // Of itself, or of a child of it, which is new.
+        let (model, parent) =
+            if number % 2 == 0 { (item, None) } else { (named("child", number), Some(item)) };
+        let notified = Notified { tenant: Synced::TENANT, model, parent, data: None };
+        let mut client = synced.pool.get().await?;
+        let transaction = client.transaction().await?;
+        accept(&transaction, &[notified]).await?;
+        transaction.commit().await?;
+    }
+    let removed = pruning.await??;
+    let due = "SELECT r.key::bigint FROM integratedb.sync_update u JOIN integratedb.sync_model m ON m.id = u.model_id
+               JOIN integratedb.sync_record r ON r.id = m.record_id
+               WHERE u.due_at IS NOT NULL AND u.notified > u.taken AND (r.class = 'item' OR r.parent_id IS NOT NULL)
+               ORDER BY 1";
+    let due = synced.numbers(due).await?;
+    ensure!(due == (0..COUNT).collect::<Vec<_>>(), "{} of {COUNT}, {removed} removed", due.len());
+    println!("{removed} were removed meanwhile");
     Ok(())
 }
 

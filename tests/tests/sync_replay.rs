@@ -451,6 +451,21 @@ async fn what_is_fetched_meanwhile_wins() -> Result<()> {
         })
         .await?;
     }
+    // One that is being noted while its state is to be marked is waited for.
+    let mut other = bench.synced.database.connect().await?;
+    let transaction = other.transaction().await?;
+    let value = json!({ "value": 6 }).to_string();
+    transaction.execute(settle, &[&models[50], &value, &bench.to.0]).await?;
+    let id = bench.create(false).await?;
+    let reached = "SELECT (SELECT count(*) FROM integratedb.sync_replay WHERE last_model > 0 AND state = 'running')
+                        + (SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock')";
+    until("it is reached", async || Ok(bench.synced.numbers(reached).await? >= vec![1])).await?;
+    transaction.commit().await?;
+    bench.over(id).await?;
+    let wanted = "SELECT count(*) FROM integratedb.sync_state s JOIN integratedb.sync_update u USING (model_id)
+                  WHERE s.wanted = u.entry_id AND s.entry_id = u.entry_id";
+    until("all is pushed", async || Ok(bench.synced.numbers(wanted).await? == [100])).await?;
+    ensure!(bench.world.rows()["50"] == json!({ "value": 6 }));
     bench.end().await
 }
 
