@@ -246,9 +246,10 @@ async fn entries(
                FOR NO KEY UPDATE SKIP LOCKED";
     let gone: Vec<i64> =
         transaction.query(sql, &[&models]).await?.iter().map(|row| row.get(0)).collect();
+    // An array that the planner does not know keeps it to the indexes, where it would join with all there are.
     let sql = "
         DELETE FROM integratedb.sync_entry e USING integratedb.sync_update u
-        WHERE u.model_id = ANY ($1) AND (NOT u.is_gone OR u.model_id = ANY ($2))
+        WHERE u.model_id = ANY (ARRAY(SELECT unnest($1::bigint[]))) AND (NOT u.is_gone OR u.model_id = ANY ($2))
           AND e.model_id = u.model_id AND e.id < u.entry_id AND e.inserted_at < now() - make_interval(secs => $3)
           AND NOT EXISTS (SELECT FROM integratedb.sync_state s
                           WHERE s.model_id = u.model_id AND (s.wanted = e.id OR s.entry_id = e.id))
@@ -277,7 +278,7 @@ async fn over(
 ) -> Result<Vec<i64>, tokio_postgres::Error> {
     let sql = format!(
         "SELECT m.id FROM integratedb.sync_model m JOIN integratedb.sync_update u ON u.model_id = m.id
-         WHERE m.id = ANY ($1) AND {OVER}"
+         WHERE m.id = ANY (ARRAY(SELECT unnest($1::bigint[]))) AND {OVER}"
     );
     Ok(transaction
         .query(&sql, &[&models, &retention])
@@ -301,14 +302,14 @@ async fn remove(
         .batch_execute("LOCK TABLE integratedb.sync_record IN SHARE ROW EXCLUSIVE MODE NOWAIT")
         .await?;
     let sql = "SELECT m.id FROM integratedb.sync_update u JOIN integratedb.sync_model m ON m.id = u.model_id
-               WHERE m.id = ANY ($1) FOR UPDATE SKIP LOCKED";
+               WHERE m.id = ANY (ARRAY(SELECT unnest($1::bigint[]))) FOR UPDATE SKIP LOCKED";
     let locked: Vec<i64> =
         transaction.query(sql, &[&models]).await?.iter().map(|row| row.get(0)).collect();
     // Judged by what is there now that nobody can change it.
     let sql = format!(
         "DELETE FROM integratedb.sync_record r
          USING integratedb.sync_model m JOIN integratedb.sync_update u ON u.model_id = m.id
-         WHERE r.id = m.record_id AND m.id = ANY ($1) AND {OVER}
+         WHERE r.id = m.record_id AND m.id = ANY (ARRAY(SELECT unnest($1::bigint[]))) AND {OVER}
          RETURNING r.parent_id"
     );
     let rows = transaction.query(&sql, &[&locked, &retention]).await?;

@@ -149,7 +149,7 @@ async fn contents(
         FROM integratedb.sync_update u CROSS JOIN LATERAL (
             SELECT e.data, e.sealed FROM integratedb.sync_entry e
             WHERE e.model_id = u.model_id AND NOT e.is_gone ORDER BY e.id DESC LIMIT 1) e
-        WHERE u.model_id = ANY ($1)";
+        WHERE u.model_id = ANY (ARRAY(SELECT unnest($1::bigint[])))";
     let rows = client.query(sql, &[&models]).await?;
     Ok(rows.iter().map(|row| (row.get(0), open(row, sealer, tenant))).collect())
 }

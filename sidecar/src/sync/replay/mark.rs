@@ -98,13 +98,13 @@ pub(super) async fn make_due(client: &mut Object, held: &mut Held) -> Result<(),
         ),
         free AS (
             SELECT s.model_id FROM integratedb.sync_state s
-            WHERE s.integration_id = $1 AND s.model_id IN (SELECT model_id FROM page) AND s.entry_id IS NULL
+            WHERE s.integration_id = $1 AND s.model_id = ANY (ARRAY(SELECT model_id FROM page)) AND s.entry_id IS NULL
               AND (s.due_at IS NULL OR s.due_at > now() AND s.lease IS NULL)
             FOR NO KEY UPDATE SKIP LOCKED
         ),
         due AS (
-            UPDATE integratedb.sync_state s SET due_at = now() FROM free
-            WHERE s.integration_id = $1 AND s.model_id = free.model_id
+            UPDATE integratedb.sync_state s SET due_at = now()
+            WHERE s.integration_id = $1 AND s.model_id = ANY (ARRAY(SELECT model_id FROM free))
         )
         SELECT max(model_id) FROM page";
     let mut next = held.clone();

@@ -60,6 +60,7 @@ impl Scope {
         client: &Client,
         models: &[i64],
     ) -> Result<Vec<Wanted>, DbError> {
+        // An array that the planner does not know keeps it to the indexes, where it would join with all there are.
         let sql = format!(
             "SELECT m.id, r.class, r.key, p.class, p.key, u.entry_id, u.is_gone
              FROM integratedb.sync_integration i
@@ -67,7 +68,7 @@ impl Scope {
              JOIN integratedb.sync_record r ON r.id = m.record_id
              LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
              JOIN integratedb.sync_update u ON u.model_id = m.id
-             WHERE i.id = $1 AND m.id = ANY ($2) AND u.entry_id IS NOT NULL
+             WHERE i.id = $1 AND m.id = ANY (ARRAY(SELECT unnest($2::bigint[]))) AND u.entry_id IS NOT NULL
                AND (NOT u.is_gone
                     OR EXISTS (SELECT FROM integratedb.sync_entry e WHERE e.model_id = m.id AND NOT e.is_gone)
                     OR EXISTS (SELECT FROM integratedb.sync_state s
