@@ -228,7 +228,6 @@ async fn whoever_is_notified_of_while_models_are_removed_is_there_and_due_afterw
                ORDER BY 1";
     let due = synced.numbers(due).await?;
     ensure!(due == (0..COUNT).collect::<Vec<_>>(), "{} of {COUNT}, {removed} removed", due.len());
-    println!("{removed} were removed meanwhile");
     Ok(())
 }
 
