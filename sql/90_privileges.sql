@@ -45,7 +45,7 @@ BEGIN
         'integratedb.put_spec(bigint, text, text), integratedb.get_spec(bigint, text), '
         'integratedb.delete_spec(bigint, text), integratedb.subscriptions(), '
         'integratedb.publish(oid[]), integratedb.unpublish(oid[]), integratedb.roles_fingerprint(), '
-        'integratedb.function_judgements() TO %I', role);
+        'integratedb.function_judgements(), integratedb.read_as(bigint, text) TO %I', role);
     IF replication THEN
         EXECUTE format('ALTER ROLE %I REPLICATION', role);
     END IF;

@@ -8,6 +8,7 @@ mod describe;
 mod messages;
 mod notifications;
 mod privileges;
+mod reading;
 mod rows;
 mod session;
 mod settings;
@@ -54,6 +55,11 @@ extension_sql_file!(
     requires = ["enforcement"]
 );
 extension_sql_file!("../../sql/70_messages.sql", name = "messages", requires = ["publication"]);
+extension_sql_file!(
+    "../../sql/80_reading.sql",
+    name = "reading",
+    requires = ["messages", reading::read_as]
+);
 extension_sql_file!("../../sql/90_privileges.sql", name = "privileges", finalize);
 
 /// Called by Postgres when the library is loaded into a backend.

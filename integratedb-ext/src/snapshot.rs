@@ -14,6 +14,15 @@ use serde::de::DeserializeOwned;
 
 /// Runs one statement with text parameters, and returns the text of the first column of the first row.
 pub(crate) fn run(sql: &str, parameters: &[&str]) -> Option<String> {
+    execute(sql, parameters, false)
+}
+
+/// The same of a statement that may only read.
+pub(crate) fn look(sql: &str) -> Option<String> {
+    execute(sql, &[], true)
+}
+
+fn execute(sql: &str, parameters: &[&str], is_read_only: bool) -> Option<String> {
     let statement = CString::new(sql).unwrap_or_else(|_| error!("a statement holds a NUL byte"));
     Spi::connect_mut(|_| {
         let mut types = vec![pg_sys::TEXTOID; parameters.len()];
@@ -38,7 +47,7 @@ pub(crate) fn run(sql: &str, parameters: &[&str]) -> Option<String> {
                 std::ptr::null(),
                 pg_sys::GetLatestSnapshot(),
                 std::ptr::null_mut(),
-                false,
+                is_read_only,
                 true,
                 0,
             )
