@@ -27,9 +27,12 @@ CREATE TABLE integratedb.sync_class (
     tenant_id   bigint NOT NULL REFERENCES integratedb.sync_tenant ON DELETE CASCADE,
     name        text NOT NULL,
     definition  jsonb NOT NULL,
-    -- Rows of a table that are still to be gone through: `{}`, or from which key on; none if none are.
+    -- The tables under which the log tells its changes, and since when it does: if these are others, it may have told less.
+    published   jsonb,
+    -- What is still to be gone through: rows from the first, `{}`, or after a key, `{"after": […]}`; then models after an
+    -- id, `{"models": 7}`. None if nothing is.
     scan        jsonb,
-    -- How many models the last scan met.
+    -- How many rows the last scan has met.
     scanned     bigint NOT NULL DEFAULT 0,
     -- Why its changes are not followed at present.
     error       text,

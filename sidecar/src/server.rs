@@ -22,6 +22,7 @@ use crate::notify::channels::Delivery;
 use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
 use crate::proxy::{CacheId, Proxy, ProxyError};
+use crate::sync::follow::Follower;
 use crate::sync::{self, SyncHandle};
 use crate::telemetry;
 
@@ -119,6 +120,7 @@ async fn serve(
     let sockets = Sockets::new(Arc::clone(&notifications), stopping.clone());
     let sync = SyncHandle::new(config.sync.clone());
     let engine = sync_engine(&config, &sync)?;
+    let sync_wake = Arc::clone(&sync.wake);
     let app = App::new(
         &config,
         pool.clone(),
@@ -132,7 +134,13 @@ async fn serve(
         let notify = notify.clone();
         let delivery = Delivery::run(Arc::clone(&notifications), notify.clone());
         let syncing = engine.map(|engine| engine.run(notify.clone()));
-        async move { tokio::join!(notifications.run(notify), delivery, OptionFuture::from(syncing)) }
+        let following = config.sync.enabled.then(|| {
+            Follower::run(Arc::clone(&notifications), Arc::clone(&sync_wake), notify.clone())
+        });
+        async move {
+            let (syncing, following) = (OptionFuture::from(syncing), OptionFuture::from(following));
+            tokio::join!(notifications.run(notify), delivery, syncing, following)
+        }
     });
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));

@@ -101,7 +101,7 @@ impl Source for World {
                     .expect("an object")
                     .into()
             });
-            Ok(Fetched { data, notified: Vec::new(), integration: None })
+            Ok(Fetched { data, parent: None, notified: Vec::new(), integration: None })
         })
     }
 }

@@ -25,7 +25,7 @@ pub use claim::{Claim, ClaimAlternative, ClaimColumn, ColumnAlternative};
 pub use compare::{Unmet, compare};
 pub use contract::contract;
 pub use expand::expand;
-pub use identifier::{Identifier, RelationName};
+pub use identifier::{Identifier, IdentifierError, RelationName, parse_path};
 pub use notification::{Channel, ChannelKind, EventKind, Notification, Notifications};
 pub use present::{Present, present};
 pub use spec::{Field, FieldAlternative, Match, MatchAlternative, Problem, Spec, Target};

@@ -10,6 +10,7 @@ use super::integrations;
 use super::outside::{OpenError, Outside};
 use super::settings::SyncSettings;
 use super::source::Source;
+use super::source::table::{self, TableSource};
 use super::target::Target;
 use crate::db::Pool;
 use crate::seal::Sealer;
@@ -26,6 +27,22 @@ impl Configured {
     pub fn new(pool: Pool, settings: SyncSettings) -> Result<Arc<Self>, String> {
         let sealer = settings.sealer()?;
         Ok(Arc::new(Self { pool, settings, sealer }))
+    }
+
+    /// The source of a class that a stakeholder has declared.
+    async fn open_table(
+        &self,
+        tenant: TenantId,
+        class: &str,
+    ) -> Result<Arc<dyn Source>, OpenError> {
+        let client = self.pool.get().await.map_err(SyncError::from)?;
+        let Some((table, stakeholder, _)) = table::load(&client, tenant, class).await? else {
+            let why = format!(
+                "there is no class {class} any more: declare it, and its rows are fetched again"
+            );
+            return Err(OpenError::Unusable(why));
+        };
+        Ok(Arc::new(TableSource::new(table, stakeholder, self.pool.clone())))
     }
 
     async fn open_target(&self, id: IntegrationId) -> Result<Arc<dyn Target>, OpenError> {
@@ -45,6 +62,9 @@ impl Outside for Configured {
         class: &'a str,
     ) -> BoxFuture<'a, Result<Arc<dyn Source>, OpenError>> {
         Box::pin(async move {
+            if tenant.is_stakeholder() {
+                return self.open_table(tenant, class).await;
+            }
             Err(OpenError::Unusable(format!("tenant {tenant} has no class {class:?}")))
         })
     }

@@ -17,6 +17,7 @@ mod configured;
 mod engine;
 mod error;
 mod figures;
+pub mod follow;
 mod handle;
 mod ids;
 pub(crate) mod integrations;

@@ -59,6 +59,7 @@ mod window;
 use crate::secret::Secret;
 
 pub(super) use meeting::{Backfills, Mark};
+pub(crate) use read::{ReadError, Source as RowSource};
 pub(super) use run::{load, run};
 pub(super) use store::add_left;
 pub use store::{Backfill, Request, ask, create, list};

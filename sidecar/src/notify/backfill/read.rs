@@ -37,7 +37,7 @@ WHERE l.locktype = 'relation' AND l.relation = $1 AND l.granted
 
 /// Why rows were not read.
 #[derive(Debug)]
-pub(super) enum ReadError {
+pub(crate) enum ReadError {
     /// The database, or its connection.
     Database(DbError),
     /// It took too long: fewer at once may do.
@@ -87,7 +87,7 @@ pub(super) struct Read {
 }
 
 /// A connection to read with.
-pub(super) struct Source<'a>(pub(super) &'a Client);
+pub(crate) struct Source<'a>(pub(crate) &'a Client);
 
 impl Source<'_> {
     /// Makes it write values as the stream has them.
@@ -103,14 +103,14 @@ impl Source<'_> {
     }
 
     /// A number that no transaction has that began before.
-    pub(super) async fn next_xid(&self) -> Result<Xid, ReadError> {
+    pub(crate) async fn next_xid(&self) -> Result<Xid, ReadError> {
         let sql = "SELECT pg_catalog.pg_current_xact_id()::text";
         let text: String = self.0.query_one(sql, &[]).await?.get(0);
         text.parse().map(Xid).map_err(|_| unreadable("pg_current_xact_id()"))
     }
 
     /// How many of those that began before may still write to a table, or have done so without being visible.
-    pub(super) async fn older_writers(&self, table: u32, floor: Xid) -> Result<usize, ReadError> {
+    pub(crate) async fn older_writers(&self, table: u32, floor: Xid) -> Result<usize, ReadError> {
         let holders = self.0.query(HOLDERS, &[&table]).await?;
         let older = |row: &&tokio_postgres::Row| {
             u32::try_from(row.get::<_, i64>(0)).is_ok_and(|xid| is_older(xid, floor))

@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use deadpool_postgres::Client;
+use tokio_postgres::types::ToSql;
 
 use super::claim::Claimed;
 use super::retry::Retry;
@@ -13,7 +14,7 @@ use crate::seal::Sealer;
 use crate::sync::error::SyncError;
 use crate::sync::ids::TenantId;
 use crate::sync::source::{Derived, FetchError, Fetched};
-use crate::sync::work::{Fetch, Notified};
+use crate::sync::work::{Fetch, Named, Notified};
 use crate::sync::{accept, integrations, log};
 
 /// An update that has ended.
@@ -40,6 +41,33 @@ WITH child AS (
 UPDATE integratedb.sync_update u
 SET notified = u.notified + 1, due_at = CASE WHEN u.lease IS NULL THEN clock_timestamp() ELSE u.due_at END
 FROM child WHERE u.model_id = child.model_id";
+
+/// Records of parents that nobody was notified of yet.
+const PARENT_RECORDS: &str = "
+INSERT INTO integratedb.sync_record (tenant_id, class, key)
+SELECT DISTINCT n.tenant, n.class, n.key
+FROM unnest($1::bigint[], $2::text[], $3::text[]) n (tenant, class, key)
+WHERE n.class IS NOT NULL
+  AND NOT EXISTS (SELECT FROM integratedb.sync_record r
+                  WHERE r.tenant_id = n.tenant AND r.class = n.class AND r.key = n.key)
+ORDER BY 1, 2, 3
+ON CONFLICT DO NOTHING";
+
+/// The parents that models have by what was fetched; none where it says that there is none.
+const PARENTS: &str = "
+WITH said AS (
+    SELECT r.id, p.id AS parent_id
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
+         n (tenant, class, key, model_id, lease)
+    JOIN integratedb.sync_update u ON u.model_id = n.model_id AND u.lease = n.lease
+    JOIN integratedb.sync_model m ON m.id = n.model_id
+    JOIN integratedb.sync_record r ON r.id = m.record_id
+    LEFT JOIN integratedb.sync_record p ON p.tenant_id = n.tenant AND p.class = n.class AND p.key = n.key
+    WHERE p.id IS DISTINCT FROM r.parent_id
+    ORDER BY r.id
+    FOR NO KEY UPDATE OF r
+)
+UPDATE integratedb.sync_record r SET parent_id = s.parent_id FROM said s WHERE r.id = s.id";
 
 /// Appends entries, ends updates, and makes them due at the integrations whose scope they are in.
 static SETTLE: LazyLock<String> =
@@ -137,6 +165,13 @@ async fn follow(
         .filter(|(_, fetched)| fetched.data.is_none())
         .map(|(done, _)| done.claimed.work.id.0)
         .collect();
+    let mut parents = Parents::default();
+    for (done, fetched) in went_well() {
+        if let Some(parent) = &fetched.parent {
+            parents.push(&done.claimed, parent.as_ref());
+        }
+    }
+    parents.store(client).await?;
     if !notified.is_empty() {
         let transaction = client.transaction().await?;
         accept::accept(&transaction, &notified).await?;
@@ -152,6 +187,46 @@ async fn follow(
         client.execute(&statement, &[&gone]).await?;
     }
     Ok(())
+}
+
+/// Parents that models have by what was fetched.
+#[derive(Default)]
+struct Parents<'a> {
+    tenants: Vec<i64>,
+    classes: Vec<Option<&'a str>>,
+    keys: Vec<Option<&'a str>>,
+    models: Vec<i64>,
+    leases: Vec<i64>,
+}
+
+impl<'a> Parents<'a> {
+    fn push(&mut self, claimed: &'a Claimed<Fetch>, parent: Option<&'a Named>) {
+        // As a rule it is the one that is known.
+        if claimed.work.parent.as_ref() == parent {
+            return;
+        }
+        self.tenants.push(claimed.work.tenant.0);
+        self.classes.push(parent.map(|parent| parent.class.as_str()));
+        self.keys.push(parent.map(|parent| parent.key.as_str()));
+        self.models.push(claimed.work.id.0);
+        self.leases.push(claimed.lease.0);
+    }
+
+    async fn store(&self, client: &mut Client) -> Result<(), SyncError> {
+        if self.models.is_empty() {
+            return Ok(());
+        }
+        let transaction = client.transaction().await?;
+        let statement = transaction.prepare_cached(PARENT_RECORDS).await?;
+        transaction.execute(&statement, &[&self.tenants, &self.classes, &self.keys]).await?;
+        let statement = transaction.prepare_cached(PARENTS).await?;
+        let (models, leases) = (&self.models, &self.leases);
+        let said: [&(dyn ToSql + Sync); 5] =
+            [&self.tenants, &self.classes, &self.keys, models, leases];
+        transaction.execute(&statement, &said).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
 }
 
 #[derive(Default)]

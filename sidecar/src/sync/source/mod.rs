@@ -2,18 +2,21 @@
 
 pub mod classes;
 pub mod http;
+pub mod table;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::work::{Data, Fetch, Notified};
+use super::work::{Data, Fetch, Named, Notified};
 
 /// What a fetch has got.
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// The data; nothing if the source itself says that the model is gone.
     pub data: Option<Data>,
+    /// The parent, as the data say, if they say that there is one or none. `None`: what was known stays.
+    pub parent: Option<Option<Named>>,
     /// Other models that are to be fetched because of this.
     pub notified: Vec<Notified>,
     /// What is to be pushed where because of this.
@@ -30,12 +33,12 @@ pub enum Derived {
         /// The target, with its credentials.
         endpoint: crate::secret::Secret<String>,
         /// Which model it is for.
-        model: super::work::Named,
+        model: Named,
     },
     /// Models below this one go nowhere.
     Nowhere {
         /// Which model.
-        model: super::work::Named,
+        model: Named,
     },
 }
 

@@ -118,7 +118,7 @@ impl Source for HttpSource {
             })?;
             let data = self.ask(class, fetch).await?;
             let (notified, integration) = derived::of(class, fetch, data.as_deref());
-            Ok(Fetched { data, notified, integration })
+            Ok(Fetched { data, parent: None, notified, integration })
         }
         .boxed()
     }
