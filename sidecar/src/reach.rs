@@ -149,8 +149,8 @@ impl Reach {
             Ok(())
         } else if is_plain && !self.allow_http {
             Err(format!(
-                "http:// may not be used for {address}: without TLS only networks in {section}.allow_networks are \
-                 reached, unless {section}.allow_http is set"
+                "{address} may not be reached without TLS, because that needs it to be in {section}.allow_networks, or \
+                 {section}.allow_http to be set"
             ))
         } else if is_public(address) {
             Ok(())

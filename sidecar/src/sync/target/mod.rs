@@ -1,4 +1,13 @@
 //! Where models go.
+//!
+//! Each kind of target is one implementation of [`Target`]; `open` knows them by name. A new kind, such as routes of
+//! Kubernetes, is a module with its own `check` and one more name there.
+
+mod ask;
+mod http;
+mod oauth;
+mod open;
+mod postgres;
 
 use std::time::Duration;
 
@@ -6,6 +15,8 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::work::Push;
+
+pub use open::{check, open};
 
 /// Why a push failed. It is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +26,13 @@ pub struct PushError {
     pub message: String,
     /// The target asks for so much time.
     pub retry_after: Option<Duration>,
+}
+
+impl PushError {
+    /// One that says nothing about when to come again.
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry_after: None }
+    }
 }
 
 /// How what a target has differs from what a push would make of it.
