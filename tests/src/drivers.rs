@@ -178,7 +178,8 @@ fn python(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-fn node(name: &str) -> Result<Command> {
+/// A program of `tests/drivers/node`.
+pub(crate) fn node(name: &str) -> Result<Command> {
     let mut command = Command::new("node");
     command.arg(sources().join("node").join(name));
     command.env("NODE_PATH", installed()?.join("node/node_modules")).env_remove("NODE_OPTIONS");

@@ -288,10 +288,7 @@ mod tests {
             "{{ y }}",
         ] {
             let told = fill(source, Place::Json, &json!({})).expect_err(source);
-            assert!(
-                told.contains("does not have"),
-                "{source}: {told}"
-            );
+            assert!(told.contains("does not have"), "{source}: {told}");
         }
         assert_eq!(
             fill("{{ data.x | default('a') }}", Place::Text, &json!({})).as_deref(),
