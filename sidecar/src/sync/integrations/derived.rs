@@ -91,7 +91,7 @@ async fn is_stored(
     let row = transaction
         .query_opt(
             "SELECT settings, sealed FROM integratedb.sync_integration
-             WHERE tenant_id = $1 AND name = $2 AND state = 'active' FOR UPDATE",
+             WHERE tenant_id = $1 AND name = $2 AND state = 'active' FOR NO KEY UPDATE",
             &[&tenant.0, &name],
         )
         .await?;

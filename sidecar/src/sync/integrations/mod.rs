@@ -60,11 +60,31 @@ pub(crate) async fn load(
     }))
 }
 
-/// Has all models in its scope pushed that were fetched. Those that are gone count only if it may have them.
+/// The advisory lock between those who append entries and those who say where they go: "idbi" as a number.
+const LOCK: i64 = 0x6964_6269;
+
+/// Has whoever says where entries go wait until the transaction ends. To be called before the statement that appends
+/// entries: its snapshot then has all integrations whose [`make_due`] did not wait for it.
+pub(super) async fn share_scopes(transaction: &Transaction<'_>) -> Result<(), SyncError> {
+    let statement = transaction.prepare_cached("SELECT pg_advisory_xact_lock_shared($1)").await?;
+    transaction.execute(&statement, &[&LOCK]).await?;
+    Ok(())
+}
+
+/// Waits for those who append entries, and has others wait until the transaction ends.
+async fn hold_scopes(transaction: &Transaction<'_>) -> Result<(), SyncError> {
+    let statement = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
+    transaction.execute(&statement, &[&LOCK]).await?;
+    Ok(())
+}
+
+/// Has all models in its scope pushed that were fetched, those too whose entry is just being appended. Those that are gone
+/// count only if it may have them.
 pub(crate) async fn make_due(
     transaction: &Transaction<'_>,
     id: IntegrationId,
 ) -> Result<(), SyncError> {
+    hold_scopes(transaction).await?;
     let sql = format!(
         "INSERT INTO integratedb.sync_state AS s (integration_id, model_id, wanted, is_gone, due_at)
          SELECT i.id, u.model_id, u.entry_id, u.is_gone, clock_timestamp()

@@ -128,6 +128,7 @@ pub(in crate::sync) async fn settle_fetches(
     let transaction = client.transaction().await?;
     if !entries.models.is_empty() {
         let e = &entries;
+        integrations::share_scopes(&transaction).await?;
         let statement = transaction.prepare_cached(&SETTLE).await?;
         transaction
             .execute(&statement, &[&e.models, &e.leases, &e.gone, &e.data, &e.sealed])
