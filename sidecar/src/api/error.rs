@@ -17,8 +17,12 @@ pub enum ApiError {
     BadRequest(String),
     /// 401: no token, or one that is not valid.
     Unauthorized,
+    /// 401, where Zync's token is asked for: none, or another one.
+    WrongToken,
     /// 403
     Forbidden,
+    /// 403: nobody may, until something is set.
+    Closed(&'static str),
     /// 404
     NotFound,
     /// 405
@@ -84,7 +88,10 @@ impl IntoResponse for ApiError {
         let detail = |text: &str| json!({ "detail": text });
         let (status, errors) = match &self {
             Self::BadRequest(text) => (StatusCode::BAD_REQUEST, detail(text)),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, detail("Unauthorized")),
+            Self::Unauthorized | Self::WrongToken => {
+                (StatusCode::UNAUTHORIZED, detail("Unauthorized"))
+            }
+            Self::Closed(text) => (StatusCode::FORBIDDEN, detail(text)),
             Self::Forbidden => (StatusCode::FORBIDDEN, detail("Forbidden")),
             Self::NotFound => (StatusCode::NOT_FOUND, detail("Not Found")),
             Self::MethodNotAllowed => {
@@ -126,6 +133,10 @@ impl IntoResponse for ApiError {
         match self {
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::WrongToken => {
+                let realm = HeaderValue::from_static("Token realm=\"Application\"");
+                headers.insert(header::WWW_AUTHENTICATE, realm);
             }
             Self::TooManyRequests(wait) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));

@@ -96,7 +96,7 @@ impl FromRequestParts<App> for Ids {
 }
 
 /// Digits only: "+1" would name the same thing twice.
-fn number(id: &str) -> Option<i64> {
+pub(super) fn number(id: &str) -> Option<i64> {
     id.parse().ok().filter(|_| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 

@@ -9,7 +9,7 @@ use super::body::{Data, Status};
 use super::error::ApiError;
 use crate::db::{check_extension, check_migrations};
 use crate::notify::{Role, figures};
-use crate::{proxy, replication};
+use crate::{proxy, replication, sync};
 
 /// The process runs.
 #[utoipa::path(get, path = "/health/live", tag = "operations",
@@ -56,5 +56,6 @@ pub(super) async fn metrics(State(app): State<App>) -> Response {
         replication::render(&readers, &mut text);
     }
     figures::render(notifications, app.sockets(), &mut text).await;
+    sync::metrics::render(&app.sync().figures, app.pool(), &mut text).await;
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

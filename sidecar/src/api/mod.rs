@@ -18,6 +18,7 @@ mod router;
 mod schema;
 mod sessions;
 mod stakeholders;
+mod sync;
 mod users;
 
 pub use app::App;

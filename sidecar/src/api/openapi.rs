@@ -15,6 +15,18 @@ pub(super) fn complete(document: &mut OpenApi) {
         "token",
         SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
     );
+    // Zync's own way of writing it is taken too.
+    components.add_security_scheme(
+        "zync",
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .description(Some(
+                    "The setting sync.token; also as Authorization: Token token=\"…\".",
+                ))
+                .build(),
+        ),
+    );
     components.schemas.insert(Errors::name().into_owned(), Errors::schema());
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.delete];
@@ -61,7 +73,7 @@ fn describe(status: &str) -> &'static str {
         "204" => "Done; there is nothing to tell.",
         "400" => "The request can't be read.",
         "401" => "There is no token, or one that is not valid.",
-        "403" => "The credentials are wrong.",
+        "403" => "The credentials are wrong, or none are set.",
         "404" => "There is no such thing.",
         "409" => "Something else is in the way.",
         "413" => "The body is larger than the setting max_body_bytes.",

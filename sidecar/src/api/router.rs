@@ -17,7 +17,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::{
     backfills, caches, caching, channels, claims, events, health, notifications, notify_status,
-    openapi, schema, sessions, stakeholders, users,
+    openapi, schema, sessions, stakeholders, sync, users,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -25,7 +25,7 @@ use crate::telemetry;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "IntegrateDB",
-    description = "Users, stakeholders, their claims and notifications; caches and their queries. Every error has one shape: \
+    description = "Users, stakeholders, their claims and notifications; caches and their queries; sync. Every error has one shape: \
                    {\"errors\": {\"detail\": …}} or, for a field, {\"errors\": {FIELD: [MESSAGE]}}."
 ))]
 struct Document;
@@ -67,6 +67,7 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(caching::put_mode))
         .routes(routes!(caching::purge))
         .routes(routes!(caching::explain))
+        .merge(sync::routes())
         .routes(routes!(schema::document))
         .routes(routes!(schema::notifications))
         .routes(routes!(health::live))

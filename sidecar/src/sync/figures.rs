@@ -30,6 +30,11 @@ impl Drop for Running<'_> {
 }
 
 impl SyncFigures {
+    /// How many fetches and pushes are under way.
+    pub(crate) fn under_way(&self) -> (i64, i64) {
+        (self.fetching.load(Ordering::Relaxed), self.pushing.load(Ordering::Relaxed))
+    }
+
     pub(super) fn fetching(&self) -> Running<'_> {
         Running::new(&self.fetching)
     }

@@ -20,8 +20,9 @@ mod figures;
 pub mod follow;
 mod handle;
 mod ids;
-pub(crate) mod integrations;
+pub mod integrations;
 mod log;
+pub(crate) mod metrics;
 mod outside;
 pub mod prune;
 mod queue;
@@ -30,6 +31,7 @@ mod settings;
 pub mod source;
 pub mod status;
 pub mod target;
+pub mod tenants;
 mod time;
 mod work;
 

@@ -1,12 +1,16 @@
 //! Integrations as they are stored.
 
+mod configure;
 mod derived;
+mod list;
 mod secrets;
 
 use deadpool_postgres::{Client, Transaction};
 use serde_json::Value;
 
+pub use configure::{Before, ConfigureError, Wanted, begin, create, remove, replace, set_enabled};
 pub(super) use derived::store as store_derived;
+pub use list::{Integration, Scope, list, show};
 pub(crate) use secrets::{open, seal};
 
 use super::error::SyncError;
@@ -26,13 +30,9 @@ pub(crate) const IN_SCOPE: &str = "(i.classes IS NULL OR r.class = ANY (i.classe
 
 /// An integration, as its target is opened by.
 pub(crate) struct Loaded {
-    pub(crate) tenant: TenantId,
     pub(crate) kind: String,
     pub(crate) settings: Value,
     pub(crate) hidden: Value,
-    /// Raised whenever it is another.
-    pub(crate) version: i64,
-    pub(crate) concurrency: i32,
 }
 
 /// The integration with this number; none if it is not there any more.
@@ -43,21 +43,14 @@ pub(crate) async fn load(
 ) -> Result<Option<Loaded>, SyncError> {
     let statement = client
         .prepare_cached(
-            "SELECT tenant_id, name, kind, settings, sealed, version, concurrency \
+            "SELECT tenant_id, name, kind, settings, sealed \
              FROM integratedb.sync_integration WHERE id = $1",
         )
         .await?;
     let Some(row) = client.query_opt(&statement, &[&id.0]).await? else { return Ok(None) };
     let tenant = TenantId(row.get(0));
     let hidden = open(row.get(4), sealer, tenant, row.get(1))?;
-    Ok(Some(Loaded {
-        tenant,
-        kind: row.get(2),
-        settings: row.get(3),
-        hidden,
-        version: row.get(5),
-        concurrency: row.get(6),
-    }))
+    Ok(Some(Loaded { kind: row.get(2), settings: row.get(3), hidden }))
 }
 
 /// The advisory lock between those who append entries and those who say where they go: "idbi" as a number.

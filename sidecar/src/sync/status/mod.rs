@@ -5,6 +5,7 @@
 //! integration is shown with counts, which cost what is due of it and no more than a pass through its own rows.
 
 mod entries;
+mod follower;
 mod integrations;
 mod models;
 mod one;
@@ -12,6 +13,7 @@ mod tenants;
 mod work;
 
 pub use entries::{Entry, entries};
+pub use follower::follower_lag;
 pub use integrations::{IntegrationStatus, integration};
 pub use models::{ModelState, ModelSummary, Models, ModelsFilter, Parent, models};
 pub use one::{AtIntegration, ModelStatus, UpdateStatus, model};

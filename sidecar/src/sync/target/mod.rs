@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::work::Push;
 
-pub use open::{check, open};
+pub use open::{check, is_kind, open};
 
 /// Why a push failed. It is tried again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,6 +14,11 @@ use crate::reach::Reach;
 /// What the kinds are called, for people.
 const KINDS: &str = "keycloak, rest, http and postgres";
 
+/// Whether there are targets of this kind.
+pub fn is_kind(kind: &str) -> bool {
+    matches!(kind, "keycloak" | "rest" | "http" | "postgres")
+}
+
 /// Checks the settings of an integration as they were asked for. Each mistake has a message and a pointer into the settings.
 pub fn check(kind: &str, settings: &Value) -> Result<Checked, Vec<(String, String)>> {
     match kind {

@@ -1,0 +1,75 @@
+//! `/api/v1/sync/tenants`: whose models are kept in step, and the classes that they have beside those of Zync.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::page::{Asked, Page, limit};
+use crate::api::app::App;
+use crate::api::body::Data;
+use crate::api::error::ApiError;
+use crate::api::extract::{Authenticated, Id};
+use crate::db::{DbError, Patience};
+use crate::sync::status::{self, Tenant, TenantStatus};
+use crate::sync::{SyncError, TenantId, tenants};
+
+/// Which tenants.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Those after the one with this id. Ids of stakeholders' tenants are negative.
+    after: Option<i64>,
+    /// At most so many, 100 unless told, 1000 at most.
+    limit: Option<i64>,
+}
+
+/// All tenants, those of stakeholders too, by their ids.
+#[utoipa::path(get, path = "/api/v1/sync/tenants", tag = "sync", params(Which), security(("token" = [])),
+    responses((status = 200, body = Page<Tenant>), (status = 400)))]
+pub(super) async fn list_tenants(
+    State(app): State<App>,
+    _: Authenticated,
+    Asked(which): Asked<Which>,
+) -> Result<axum::Json<Page<Tenant>>, ApiError> {
+    let limit = limit(which.limit);
+    let data = status::tenants(&*app.client().await?, which.after, limit).await?;
+    let is_full = i64::try_from(data.len()).is_ok_and(|len| len == limit);
+    let next = data.last().filter(|_| is_full).map(|tenant| tenant.id);
+    Ok(axum::Json(Page { data, next }))
+}
+
+/// A tenant with its counts.
+#[utoipa::path(get, path = "/api/v1/sync/tenants/{id}", tag = "sync", params(("id" = i64, Path)),
+    security(("token" = [])), responses((status = 200, body = Data<TenantStatus>), (status = 404)))]
+pub(super) async fn show_tenant(
+    State(app): State<App>,
+    _: Authenticated,
+    Id(id): Id,
+) -> Result<Data<TenantStatus>, ApiError> {
+    let found = status::tenant(&*app.client().await?, TenantId(id)).await?;
+    Ok(Data { data: found.ok_or(ApiError::NotFound)? })
+}
+
+/// Forgets a tenant with its models, entries and integrations. Nothing is deleted at the targets, and what is under way
+/// changes nothing any more when it comes back.
+#[utoipa::path(delete, path = "/api/v1/sync/tenants/{id}", tag = "sync", params(("id" = i64, Path)),
+    security(("token" = [])), responses((status = 204), (status = 404)))]
+pub(super) async fn delete_tenant(
+    State(app): State<App>,
+    _: Authenticated,
+    Id(id): Id,
+) -> Result<StatusCode, ApiError> {
+    let client = app.client().await?;
+    let mut patience = Patience::new();
+    loop {
+        match tenants::remove(&client, TenantId(id)).await {
+            Ok(true) => return Ok(StatusCode::NO_CONTENT),
+            Ok(false) => return Err(ApiError::NotFound),
+            // What is under way for it was in the way.
+            Err(SyncError::Database(DbError::Busy)) if patience.again().await => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
