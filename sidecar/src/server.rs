@@ -119,7 +119,7 @@ async fn serve(
         Notifications::new(config.notifications.clone(), config.database_url.clone(), pool.clone());
     let sockets = Sockets::new(Arc::clone(&notifications), stopping.clone());
     let sync = SyncHandle::new(config.sync.clone());
-    let engine = sync_engine(&config, &sync)?;
+    let service = sync_service(&config, &sync)?;
     let sync_wake = Arc::clone(&sync.wake);
     let app = App::new(
         &config,
@@ -133,15 +133,11 @@ async fn serve(
     let notifying = tokio::spawn({
         let notify = notify.clone();
         let delivery = Delivery::run(Arc::clone(&notifications), notify.clone());
-        let syncing = engine.map(|engine| engine.run(notify.clone()));
-        let following = config.sync.enabled.then(|| {
-            Follower::run(Arc::clone(&notifications), Arc::clone(&sync_wake), notify.clone())
-        });
-        async move {
-            let (syncing, following) = (OptionFuture::from(syncing), OptionFuture::from(following));
-            tokio::join!(notifications.run(notify), delivery, syncing, following)
-        }
+        // Whoever leads follows tables for all, even if others do the work.
+        let following = Follower::run(Arc::clone(&notifications), sync_wake, notify.clone());
+        async move { tokio::join!(notifications.run(notify), delivery, following) }
     });
+    let syncing = service.map(|service| tokio::spawn(service.run(notify.clone())));
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
     let upkeep = async { tokio::join!(metrics, rules).0 };
@@ -168,25 +164,27 @@ async fn serve(
     sockets.closed().await;
     notify.cancel();
     if notifying.await.is_err_and(|error| error.is_panic()) {
-        tracing::error!("what reads or delivers notifications, or syncs, has panicked");
+        tracing::error!("what reads or delivers notifications has panicked");
+    }
+    if OptionFuture::from(syncing).await.is_some_and(|ended| ended.is_err_and(|e| e.is_panic())) {
+        tracing::error!("what syncs has panicked");
     }
     pool.close();
     Ok(result?)
 }
 
 /// What does the work of sync, if this sidecar does.
-fn sync_engine(
+fn sync_service(
     config: &Config,
     sync: &Arc<SyncHandle>,
-) -> Result<Option<Arc<sync::Engine>>, ServeError> {
+) -> Result<Option<sync::Service>, ServeError> {
     if !config.sync.enabled {
         return Ok(None);
     }
     let timeout = Duration::from_secs(config.statement_timeout_secs);
     let pool = db::open_pool(&config.database_url, config.sync.connections.max(4), timeout)?;
-    let outside =
-        sync::Configured::new(pool.clone(), config.sync.clone()).map_err(ServeError::Sync)?;
-    sync::Engine::new(pool, Arc::clone(sync), outside).map(Some).map_err(ServeError::Sync)
+    let service = sync::Service::new(pool, Arc::clone(sync));
+    service.map(Some).map_err(ServeError::Sync)
 }
 
 async fn keep_up(app: App) -> Infallible {

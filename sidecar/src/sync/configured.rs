@@ -36,12 +36,20 @@ impl Configured {
         Ok(Arc::new(Self { pool, settings, sealer, reach, http }))
     }
 
-    async fn open_source(&self, tenant: TenantId, class: &str) -> Result<Arc<dyn Source>, OpenError> {
+    async fn open_source(
+        &self,
+        tenant: TenantId,
+        class: &str,
+    ) -> Result<Arc<dyn Source>, OpenError> {
         let client = self.pool.get().await.map_err(SyncError::from)?;
         if tenant.is_stakeholder() {
-            let (class, stakeholder, _) =
-                table::load(&client, tenant, class).await?.ok_or(OpenError::Removed)?;
-            return Ok(Arc::new(TableSource::new(class, stakeholder, self.pool.clone())));
+            let Some((table, stakeholder, _)) = table::load(&client, tenant, class).await? else {
+                let what = format!(
+                    "there is no class {class} any more: declare it, and its rows are fetched again"
+                );
+                return Err(OpenError::Unusable(what));
+            };
+            return Ok(Arc::new(TableSource::new(table, stakeholder, self.pool.clone())));
         }
         let sealer = self.sealer.as_ref().ok_or_else(|| {
             let what = "the tenant's access token can't be read without a key: set sync.key_file";
@@ -72,7 +80,10 @@ impl Outside for Configured {
         Box::pin(self.open_source(tenant, class))
     }
 
-    fn target(&self, integration: IntegrationId) -> BoxFuture<'_, Result<Arc<dyn Target>, OpenError>> {
+    fn target(
+        &self,
+        integration: IntegrationId,
+    ) -> BoxFuture<'_, Result<Arc<dyn Target>, OpenError>> {
         Box::pin(self.open_target(integration))
     }
 }

@@ -68,12 +68,3 @@ pub struct Checked {
     /// What is sealed: an object, empty if there is nothing.
     pub hidden: Value,
 }
-
-/// What is stored of settings, or what is wrong with them: messages with JSON pointers.
-pub fn check(kind: &str, settings: &Value) -> Result<Checked, Vec<(String, String)>> {
-    let _ = settings;
-    Err(vec![(
-        format!("There is no kind {kind:?} of integration."),
-        "#/integration/kind".to_owned(),
-    )])
-}
