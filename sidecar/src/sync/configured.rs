@@ -43,12 +43,14 @@ impl Configured {
     ) -> Result<Arc<dyn Source>, OpenError> {
         let client = self.pool.get().await.map_err(SyncError::from)?;
         if tenant.is_stakeholder() {
-            let Some((table, stakeholder, _)) = table::load(&client, tenant, class).await? else {
-                let what = format!(
-                    "there is no class {class} any more: declare it, and its rows are fetched again"
-                );
-                return Err(OpenError::Unusable(what));
+            // Its models are still there, so this is no reason to try again at once.
+            let withdrawn = || {
+                OpenError::Unusable(format!(
+                    "the class {class} is withdrawn: declare it to have it fetched again"
+                ))
             };
+            let (table, stakeholder, _) =
+                table::load(&client, tenant, class).await?.ok_or_else(withdrawn)?;
             return Ok(Arc::new(TableSource::new(table, stakeholder, self.pool.clone())));
         }
         let sealer = self.sealer.as_ref().ok_or_else(|| {

@@ -77,9 +77,10 @@ impl World {
     pub(crate) async fn subscribe(&self, tables: &[(&str, &[&str])]) -> Result<()> {
         let item = |(table, columns): &(&str, &[&str])| json!({"path": table, "fields": columns, "events": ["*"], "channels": ["*"]});
         let items: Vec<Value> = tables.iter().map(item).collect();
-        let path = format!("/api/v1/stakeholders/{}/notifications", self.stakeholder);
-        let put = self.sidecar.put(&path, json!({"data": {"match": items}})).await?;
-        ensure!(put.status == 200, "{}", put.text);
+        // Not over REST, which waits until somebody follows it.
+        let document = json!({ "match": items }).to_string();
+        let sql = "SELECT integratedb.put_spec($1, 'NOTIFICATIONS', $2)";
+        self.client.query_one(sql, &[&self.stakeholder, &document]).await?;
         Ok(())
     }
 
