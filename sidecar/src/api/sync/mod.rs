@@ -6,6 +6,7 @@ mod models;
 mod page;
 mod replays;
 mod routes;
+mod sources;
 mod status;
 mod tenants;
 mod token;

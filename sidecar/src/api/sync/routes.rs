@@ -3,7 +3,7 @@
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{classes, integrations, models, replays, status, tenants, zync};
+use super::{classes, integrations, models, replays, sources, status, tenants, zync};
 use crate::api::app::App;
 
 /// All of sync. What belongs to a tenant is at the tenant, and for a stakeholder's at the stakeholder as well, whose number
@@ -19,6 +19,8 @@ pub(in crate::api) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(tenants::show_tenant, tenants::delete_tenant))
         .routes(routes!(classes::list_classes))
         .routes(routes!(classes::show_class, classes::put_class, classes::delete_class))
+        .routes(routes!(sources::list_sources))
+        .routes(routes!(sources::show_source, sources::put_source, sources::delete_source))
         .nest("/api/v1/sync/tenants/{id}", of_tenant())
         .nest("/api/v1/stakeholders/{id}", of_tenant())
 }
