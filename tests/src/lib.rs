@@ -19,6 +19,7 @@ mod receiver;
 mod redis;
 mod sidecar;
 mod source_api;
+mod sync_world;
 mod synced;
 mod wait;
 
@@ -39,5 +40,9 @@ pub use receiver::{Answer, Post, Receiver, number};
 pub use redis::RedisServer;
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
 pub use source_api::{Answered, Asked, SourceApi};
+pub use sync_world::{
+    Counts, Effect, Fault, Faults, Judge, Knows, Meaning, Model, Outcome, Place, Server, SyncPeers,
+    SyncRequest,
+};
 pub use synced::Synced;
 pub use wait::until;
