@@ -16,7 +16,7 @@ demo: setup ext ## walk the guide against a sample database of its own
 
 test: drivers ext ## everything that proves it works
 	cargo build --quiet -p integratedb-sidecar
-	cargo nextest run $(PACKAGES) -p integratedb-listener
+	cargo nextest run $(PACKAGES) -p integratedb-listener -p integratedb-sync-peers
 	cargo test --quiet --doc $(PACKAGES)
 
 setup: ## install what is missing, make a private Postgres
@@ -32,12 +32,12 @@ build: ## the sidecar, optimised
 	cargo build --release -p integratedb-sidecar
 
 unit: ## the tests that need no Postgres
-	cargo nextest run -p integratedb-cache -p integratedb-claims -p integratedb-events -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-listener
+	cargo nextest run -p integratedb-cache -p integratedb-claims -p integratedb-events -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-listener -p integratedb-sync-peers
 
 lint: ## format, clippy, licences and sources of dependencies, links in docs
 	@scripts/setup.sh lint
 	cargo fmt --all --check
-	cargo clippy --quiet --all-targets $(PACKAGES) -p integratedb-listener -p integratedb-responder -- -D warnings
+	cargo clippy --quiet --all-targets $(PACKAGES) -p integratedb-listener -p integratedb-responder -p integratedb-sync-peers -- -D warnings
 	. .run/env && PGRX_HOME=$(CURDIR)/.tools/pgrx CARGO_TARGET_DIR=$(CURDIR)/target/pgrx \
 	    cargo clippy --quiet --release -p integratedb-ext --no-default-features --features pg$$PG_MAJOR -- -D warnings
 	cargo deny --log-level error check bans licenses sources
