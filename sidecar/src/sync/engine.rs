@@ -197,11 +197,10 @@ impl Engine {
         hands.taken += 1;
         let tenant = claimed.work.tenant;
         hands.tenants.begin(tenant);
-        let (engine, taken_at, workers) =
-            (Arc::clone(self), Instant::now(), Arc::clone(&hands.workers));
+        let (engine, workers) = (Arc::clone(self), Arc::clone(&hands.workers));
         let (done, free) = (hands.fetched.clone(), hands.free.clone());
         hands.tracker.spawn(async move {
-            let worker = turn(workers, taken_at).await;
+            let worker = turn(workers, claimed.asked_at).await;
             let result = if worker.is_some() { engine.fetch(&claimed).await } else { None };
             // Without a receiver the sidecar stops: then the lock ends by itself.
             let _ = done.send(FetchDone { claimed, result });
@@ -214,11 +213,10 @@ impl Engine {
         hands.taken += 1;
         let integration = claimed.work.integration;
         hands.integrations.begin(integration);
-        let (engine, taken_at, workers) =
-            (Arc::clone(self), Instant::now(), Arc::clone(&hands.workers));
+        let (engine, workers) = (Arc::clone(self), Arc::clone(&hands.workers));
         let (done, free) = (hands.pushed.clone(), hands.free.clone());
         hands.tracker.spawn(async move {
-            let worker = turn(workers, taken_at).await;
+            let worker = turn(workers, claimed.asked_at).await;
             let result = if worker.is_some() { engine.push(&claimed).await } else { None };
             let _ = done.send(PushDone { claimed, result });
             drop(worker);
@@ -357,8 +355,8 @@ impl Hands {
     }
 }
 
-/// A worker, unless it came too late.
-async fn turn(workers: Arc<Semaphore>, taken_at: Instant) -> Option<OwnedSemaphorePermit> {
+/// A worker, unless it came too late. The answer of the database may have been as late as a worker.
+async fn turn(workers: Arc<Semaphore>, asked_at: Instant) -> Option<OwnedSemaphorePermit> {
     let worker = workers.acquire_owned().await.ok()?;
-    (taken_at.elapsed() < PATIENCE).then_some(worker)
+    (asked_at.elapsed() < PATIENCE).then_some(worker)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use deadpool_postgres::Client;
 use serde_json::Value;
@@ -57,6 +57,8 @@ impl<T: Copy + Eq + Hash> Busy<T> {
 pub(in crate::sync) struct Claimed<T> {
     pub(in crate::sync) work: T,
     pub(in crate::sync) lease: Lease,
+    /// When it was asked for: the lease is no longer than from here.
+    pub(in crate::sync) asked_at: Instant,
     /// Another number whenever where it goes, or comes from, is another: that of a tenant and its class, or of an integration.
     pub(in crate::sync) version: Version,
     /// Why it can't even be begun.
@@ -72,7 +74,7 @@ pub(in crate::sync) async fn claim_fetches(
     busy: &mut Busy<TenantId>,
     timeout: Duration,
 ) -> Result<Vec<Claimed<Fetch>>, SyncError> {
-    let lease = Lease::new();
+    let (lease, asked_at) = (Lease::new(), Instant::now());
     let (tenants, counts) = busy.columns(|tenant| tenant.0);
     let seconds = (timeout + MARGIN).as_secs_f64();
     let statement = client.prepare_cached(include_str!("fetches.sql")).await?;
@@ -103,7 +105,7 @@ pub(in crate::sync) async fn claim_fetches(
             last_data: data(row, 10, tenant, id, sealer, &mut fault),
             attempts: row.get(1),
         };
-        Claimed { work, lease, version: (row.get(8), row.get(9)), fault }
+        Claimed { work, lease, asked_at, version: (row.get(8), row.get(9)), fault }
     });
     Ok(claimed.collect())
 }
@@ -116,7 +118,7 @@ pub(in crate::sync) async fn claim_pushes(
     busy: &mut Busy<IntegrationId>,
     timeout: Duration,
 ) -> Result<Vec<Claimed<Push>>, SyncError> {
-    let lease = Lease::new();
+    let (lease, asked_at) = (Lease::new(), Instant::now());
     let (integrations, counts) = busy.columns(|integration| integration.0);
     let seconds = (timeout + MARGIN).as_secs_f64();
     let statement = client.prepare_cached(include_str!("pushes.sql")).await?;
@@ -142,7 +144,7 @@ pub(in crate::sync) async fn claim_pushes(
             last_data: data(row, 13, tenant, id, sealer, &mut fault),
             attempts: row.get(3),
         };
-        Claimed { work, lease, version: (row.get(1), 0), fault }
+        Claimed { work, lease, asked_at, version: (row.get(1), 0), fault }
     });
     Ok(claimed.collect())
 }

@@ -28,5 +28,5 @@ impl Lease {
 /// How long a lock lasts beyond the request that is made under it: for the wait before, and the note after.
 pub(super) const MARGIN: Duration = Duration::from_secs(5);
 
-/// How long work may wait for its turn after it was claimed. What is later is given back: its lock might end too early.
+/// How long work may wait for its turn after it was asked for. What is later is given back: its lock might end too early.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
