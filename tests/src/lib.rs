@@ -39,7 +39,7 @@ pub use raw::{RawClient, RawMessage};
 pub use receiver::{Answer, Post, Receiver, number};
 pub use redis::RedisServer;
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
-pub use source_api::{Answered, Asked, SourceApi};
+pub use source_api::{Answered, Fetched, SourceApi};
 pub use sync_world::{
     Counts, Effect, Fault, Faults, Judge, Knows, Meaning, Model, Outcome, Place, Server, SyncPeers,
     SyncRequest,

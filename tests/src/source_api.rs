@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 /// A request that came.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Fetched {
     /// The path, with the query.
     pub path: String,
     /// All headers.
@@ -25,7 +25,7 @@ pub struct Asked {
     pub from: SocketAddr,
 }
 
-impl Asked {
+impl Fetched {
     /// A header; empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
@@ -74,11 +74,11 @@ impl Answered {
     }
 }
 
-type Decide = dyn Fn(&Asked) -> Option<Answered> + Send + Sync;
+type Decide = dyn Fn(&Fetched) -> Option<Answered> + Send + Sync;
 
 struct Shared {
     objects: Mutex<HashMap<String, Value>>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<Fetched>>,
     decide: Mutex<Arc<Decide>>,
 }
 
@@ -123,12 +123,12 @@ impl SourceApi {
     }
 
     /// Answers otherwise from now on, where this gives something.
-    pub fn answer(&self, decide: impl Fn(&Asked) -> Option<Answered> + Send + Sync + 'static) {
+    pub fn answer(&self, decide: impl Fn(&Fetched) -> Option<Answered> + Send + Sync + 'static) {
         *lock(&self.shared.decide) = Arc::new(decide);
     }
 
     /// All requests, in their order.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<Fetched> {
         lock(&self.shared.asked).clone()
     }
 }
@@ -145,7 +145,7 @@ async fn answer(
     request: Request,
 ) -> impl IntoResponse {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    let asked = Asked { path, headers: request.headers().clone(), from };
+    let asked = Fetched { path, headers: request.headers().clone(), from };
     lock(&shared.asked).push(asked.clone());
     let decide = Arc::clone(&lock(&shared.decide));
     let answered = decide(&asked).unwrap_or_else(|| match lock(&shared.objects).get(&asked.path) {
