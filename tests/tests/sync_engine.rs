@@ -36,8 +36,9 @@ struct Ends {
     faults: Vec<String>,
     /// Fetches and pushes to fail, by the text in `said`.
     failing: HashSet<String>,
-    /// How long a fetch takes that has begun.
+    /// How long a fetch takes that has begun, and a push before it takes effect.
     slowness: Duration,
+    push_slowness: Duration,
 }
 
 /// Both ends, in memory.
@@ -83,6 +84,7 @@ impl World {
 impl Source for World {
     fn fetch<'a>(&'a self, fetch: &'a Fetch) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
+            assert!(fetch.model.class != "bad", "it is broken on purpose");
             self.begin('s', &fetch.model);
             let data = self.with(|ends| ends.source.get(&fetch.model).cloned());
             let (slowness, text) =
@@ -110,7 +112,7 @@ impl Target for World {
     fn push<'a>(&'a self, push: &'a Push) -> BoxFuture<'a, Result<(), PushError>> {
         Box::pin(async move {
             self.begin('t', &push.model);
-            tokio::task::yield_now().await;
+            tokio::time::sleep(self.with(|ends| ends.push_slowness)).await;
             self.end('t', &push.model);
             let verb = if push.data.is_some() { "push" } else { "delete" };
             let text = format!("{verb} {}", push.model.key);
@@ -187,8 +189,12 @@ impl Bench {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
-        let sidecar =
-            Sidecar::start_with(&database.url(), |config| config.sync.enabled = false).await?;
+        let sidecar = Sidecar::start_with(&database.url(), |config| {
+            config.sync.enabled = false;
+            // It would find that there is no such stakeholder.
+            config.notifications.enabled = false;
+        })
+        .await?;
         let config = Config { database_url: Secret::new(database.url()), ..Config::default() };
         let pool = db::open(&config)?;
         let client = database.connect().await?;
@@ -380,6 +386,58 @@ async fn a_lock_whose_holder_is_gone_ends() -> Result<()> {
     let waited = "SELECT (started_at < (SELECT inserted_at + interval '1 s' FROM integratedb.sync_model))::int::bigint
                   FROM integratedb.sync_update";
     ensure!(bench.number(waited).await? == 0, "the lock was taken from its holder");
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_lost_its_lock_notes_nothing() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.with(|ends| ends.slowness = Duration::from_millis(700));
+    bench.world.set("item", "1", "x");
+    bench.work()?;
+    bench.notify(&[note("item", "1", None)]).await?;
+    let client = bench.database.connect().await?;
+    // As if the lock had ended, and another sidecar had it now.
+    let take = "UPDATE integratedb.sync_update SET lease = 7, due_at = now() + interval '3 s' WHERE lease IS NOT NULL";
+    until("it is being fetched", || async { Ok(client.execute(take, &[]).await? == 1) }).await?;
+    let fetched = || {
+        bench.world.with(|ends| ends.said.iter().filter(|said| said.starts_with("fetch")).count())
+    };
+    bench.world.is_in_step().await?;
+    ensure!(fetched() == 2, "{} fetches", fetched());
+    let entries = bench.number("SELECT count(*) FROM integratedb.sync_entry").await?;
+    ensure!(entries == 1, "{entries} entries");
+    // The same of a push.
+    bench.world.with(|ends| {
+        ends.slowness = Duration::ZERO;
+        ends.push_slowness = Duration::from_millis(700);
+    });
+    bench.world.set("item", "1", "y");
+    bench.notify(&[note("item", "1", None)]).await?;
+    let take = "UPDATE integratedb.sync_state SET lease = 7, due_at = now() + interval '3 s' WHERE lease IS NOT NULL";
+    until("it is being pushed", || async { Ok(client.execute(take, &[]).await? == 1) }).await?;
+    bench.world.is_in_step().await?;
+    let noted = "SELECT count(*) FROM integratedb.sync_state WHERE lease = 7 AND entry_id < wanted";
+    ensure!(bench.number(noted).await? == 1, "a push was noted under another's lock");
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_ours_holds_up_nothing_else() -> Result<()> {
+    let bench = Bench::start().await?;
+    let mut all: Vec<Notified> = (0..100).map(|key| note("item", &key.to_string(), None)).collect();
+    for key in 0..100 {
+        bench.world.set("item", &key.to_string(), "x");
+    }
+    all.extend((0..60).map(|key| note("bad", &format!("bad {key}"), None)));
+    bench.work()?;
+    bench.notify(&all).await?;
+    bench.world.is_in_step().await?;
+    let said =
+        "SELECT count(*) FROM integratedb.sync_update WHERE error LIKE 'the sidecar has a fault%'";
+    until("it is said", || async { Ok(bench.number(said).await? == 60) }).await?;
     bench.end().await;
     Ok(())
 }

@@ -4,9 +4,11 @@
 //! whatever has ended meanwhile in one transaction. A piece of work that has waited too long for its turn is not begun: its
 //! lock might end before the request does.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +32,9 @@ const MOST_AT_ONCE: usize = 500;
 
 /// How often a transaction is tried again that met another.
 const ATTEMPTS: usize = 5;
+
+/// What is noted of work that has ended in a fault of ours. The other work goes on.
+const PANICKED: &str = "the sidecar has a fault, and its log says where";
 
 /// Does the work of sync in one sidecar.
 pub struct Engine {
@@ -114,10 +119,8 @@ impl Engine {
         let poll = Duration::from_millis(self.handle.settings.poll_millis.max(10));
         let mut wait = RETRY.0;
         loop {
-            let attempt = tokio::select! {
-                () = cancel.cancelled() => break,
-                attempt = self.take_some(&mut hands) => attempt,
-            };
+            // What was taken is begun, even if it is cancelled meanwhile: else it would be locked for nothing.
+            let attempt = self.take_some(&mut hands, &cancel).await;
             let is_failing = attempt.is_err();
             let pause = match attempt {
                 Ok(()) => {
@@ -146,11 +149,15 @@ impl Engine {
 
     /// Takes what is due, as long as there is some and there are workers for it. Some more than there are workers for, so
     /// that none waits for the queue.
-    async fn take_some(self: &Arc<Self>, hands: &mut Hands) -> Result<(), SyncError> {
+    async fn take_some(
+        self: &Arc<Self>,
+        hands: &mut Hands,
+        cancel: &CancellationToken,
+    ) -> Result<(), SyncError> {
         let most = self.workers() + self.workers().div_ceil(2);
         loop {
             let free = most.saturating_sub(hands.taken);
-            if free == 0 {
+            if free == 0 || cancel.is_cancelled() {
                 return Ok(());
             }
             let client = self.pool.get().await?;
@@ -201,7 +208,12 @@ impl Engine {
         let (done, free) = (hands.fetched.clone(), hands.free.clone());
         hands.tracker.spawn(async move {
             let worker = turn(workers, claimed.asked_at).await;
-            let result = if worker.is_some() { engine.fetch(&claimed).await } else { None };
+            let result = if worker.is_some() {
+                let fetch = AssertUnwindSafe(engine.fetch(&claimed)).catch_unwind().await;
+                fetch.unwrap_or_else(|_| Some(Err(FetchError::from(PANICKED.to_owned()))))
+            } else {
+                None
+            };
             // Without a receiver the sidecar stops: then the lock ends by itself.
             let _ = done.send(FetchDone { claimed, result });
             drop(worker);
@@ -217,7 +229,12 @@ impl Engine {
         let (done, free) = (hands.pushed.clone(), hands.free.clone());
         hands.tracker.spawn(async move {
             let worker = turn(workers, claimed.asked_at).await;
-            let result = if worker.is_some() { engine.push(&claimed).await } else { None };
+            let result = if worker.is_some() {
+                let push = AssertUnwindSafe(engine.push(&claimed)).catch_unwind().await;
+                push.unwrap_or_else(|_| Some(Err(PushError::new(PANICKED))))
+            } else {
+                None
+            };
             let _ = done.send(PushDone { claimed, result });
             drop(worker);
             let _ = free.send(Freed::Push(integration));

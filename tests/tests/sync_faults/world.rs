@@ -168,7 +168,7 @@ pub(crate) fn source(heard: &SyncRequest) -> Option<(Model, Effect)> {
 /// Has all classes go to the target. Its 410 says that it does not have a model; a 404 may be anybody's.
 pub(crate) fn integration(name: &str, peers: &SyncPeers) -> Value {
     let url = format!("{}/{{{{ class }}}}/{{{{ key }}}}", peers.target.url());
-    let settings = json!({"upsert": {"url": url}, "delete": {"url": url}, "gone": [410]});
+    let settings = json!({"upsert": {"url": url}, "delete": {"url": url}});
     json!({"integration": {"name": name, "kind": "http", "settings": settings}})
 }
 

@@ -156,9 +156,6 @@ async fn a_stakeholder_that_is_gone_takes_its_classes_with_it() -> Result<()> {
     let path = format!("/api/v1/stakeholders/{}", world.stakeholder);
     let gone = world.sidecar.delete(&path).await?;
     ensure!(gone.status.is_success(), "{}", gone.text);
-    // A new one looks at once.
-    drop(_following);
-    let _following = Following::start(&world).await?;
     let sql = "SELECT (SELECT count(*) FROM integratedb.sync_tenant) + (SELECT count(*) FROM integratedb.sync_record)";
     until("nothing is left", async || {
         Ok(world.client.query_one(sql, &[]).await?.get::<_, i64>(0) == 0)

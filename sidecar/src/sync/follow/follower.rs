@@ -125,7 +125,8 @@ impl<'a> Following<'a> {
                 () = tokio::time::sleep(LOOK) => None,
                 changed = self.subscriptions.changed() => {
                     changed.map_err(|_| SyncError::Unexpected("stopping".to_owned()))?;
-                    self.looked = None;
+                    // Maybe since a stakeholder is gone.
+                    (self.looked, self.kept) = (None, None);
                     None
                 }
             };

@@ -42,21 +42,22 @@ due AS (
 judged AS (
     SELECT due.*, r.tenant_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key,
            CASE WHEN due.is_gone THEN (
-               -- A child that is to be deleted as well, or may be as soon as it is fetched.
+               -- A child that is to be deleted as well, or may be as soon as it is fetched, or is being pushed.
                SELECT child.id
                -- By their parent, however many states the integration has.
                FROM (SELECT cm.id FROM integratedb.sync_record c
                      JOIN integratedb.sync_model cm ON cm.record_id = c.id
                      WHERE c.parent_id = r.id AND c.id <> r.id OFFSET 0) child
                CROSS JOIN LATERAL (
-                   SELECT s.presence, s.is_gone, s.waits_for FROM integratedb.sync_state s
+                   SELECT s.presence, s.is_gone, s.lease, s.waits_for FROM integratedb.sync_state s
                    WHERE s.integration_id = due.integration_id AND s.model_id = child.id OFFSET 0) cs
                JOIN integratedb.sync_update cu ON cu.model_id = child.id
-               WHERE cs.presence <> 'absent' AND (cs.is_gone OR cu.due_at IS NOT NULL)
+               WHERE cs.presence <> 'absent' AND (cs.is_gone OR cu.due_at IS NOT NULL OR cs.lease IS NOT NULL)
                  AND cs.waits_for IS DISTINCT FROM due.model_id
                LIMIT 1)
            WHEN p.id <> r.id THEN (
-               -- A parent that is to be there and is not yet, or may be as soon as it is fetched.
+               -- A parent that is to be there and is not yet, or may be as soon as it is fetched; or one that is to be
+               -- deleted, after which this child is no more either, as a rule.
                SELECT pm.id
                FROM integratedb.sync_model pm
                JOIN integratedb.sync_update pu ON pu.model_id = pm.id
@@ -65,7 +66,7 @@ judged AS (
                WHERE pm.record_id = p.id
                  AND CASE WHEN ps.model_id IS NULL
                           THEN pu.entry_id IS NULL AND (due.classes IS NULL OR p.class = ANY (due.classes))
-                          ELSE NOT ps.is_gone AND ps.presence <> 'present'
+                          ELSE ps.presence <> CASE WHEN ps.is_gone THEN 'absent' ELSE 'present' END
                                AND ps.waits_for IS DISTINCT FROM due.model_id END)
            END AS waits_for
     FROM due

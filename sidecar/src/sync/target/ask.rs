@@ -52,6 +52,7 @@ impl Caller {
             status: response.status(),
             retry_after: header(RETRY_AFTER)
                 .and_then(|value| retry_after(&value, SystemTime::now())),
+            is_page: header(CONTENT_TYPE).is_some_and(|value| is_page(&value)),
             body: Vec::new(),
         };
         while answer.body.len() < BODY {
@@ -73,10 +74,22 @@ impl Caller {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     retry_after: Option<Duration>,
+    is_page: bool,
     body: Vec<u8>,
 }
 
+/// Whether a content type is that of a web page.
+fn is_page(content_type: &str) -> bool {
+    content_type.trim_start().to_ascii_lowercase().starts_with("text/html")
+}
+
 impl Answer {
+    /// Whether the target says that it has no such thing. A page for people may be of something before the target, such as a
+    /// load balancer that knows no way to it.
+    pub(super) fn says_missing(&self) -> bool {
+        matches!(self.status, StatusCode::NOT_FOUND | StatusCode::GONE) && !self.is_page
+    }
+
     /// What it says, as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_slice(&self.body).ok()
@@ -99,6 +112,9 @@ impl Answer {
         let mut message = format!("{what}: it answered {}", self.status);
         if self.status.is_redirection() {
             message.push_str(", and redirects are not followed: the URL has to be the final one");
+        }
+        if self.is_page && matches!(self.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            message.push_str(" with a web page, which may be of something before it, so nothing is taken for missing");
         }
         let said = [self.oauth_error(), self.member("error_description")];
         let said: Vec<_> = said.into_iter().flatten().filter(|text| !text.is_empty()).collect();
@@ -159,6 +175,7 @@ mod tests {
         let answer = |status: u16, body: &str| Answer {
             status: StatusCode::from_u16(status).expect("a status"),
             retry_after: Some(Duration::from_secs(3)),
+            is_page: body.starts_with('<'),
             body: body.as_bytes().to_vec(),
         };
         let told = |status, body: &str| answer(status, body).refused("the push").message;
@@ -170,6 +187,10 @@ mod tests {
         let long = format!(r#"{{"error": "{}"}}"#, "x".repeat(1000));
         assert_eq!(told(400, &long).matches('x').count(), 200);
         assert!(told(308, "").contains("redirects are not followed"));
+        assert!(told(404, "<html>").contains("may be of something before it"));
+        assert!(is_page("Text/HTML; charset=utf-8") && !is_page("application/json"));
+        assert!(answer(404, "{}").says_missing() && answer(410, "").says_missing());
+        assert!(!answer(404, "<html>").says_missing() && !answer(500, "").says_missing());
         assert_eq!(answer(429, "").refused("").retry_after, Some(Duration::from_secs(3)));
     }
 }

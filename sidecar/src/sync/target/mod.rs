@@ -30,7 +30,7 @@ pub struct PushError {
 
 impl PushError {
     /// One that says nothing about when to come again.
-    fn new(message: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), retry_after: None }
     }
 }

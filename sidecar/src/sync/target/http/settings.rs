@@ -32,8 +32,8 @@ pub(super) struct Settings {
     pub(super) upsert: Request,
     pub(super) delete: Request,
     pub(super) read: Option<Read>,
-    /// The statuses by which the target says that it does not have a model.
-    pub(super) gone: Vec<u16>,
+    /// The statuses by which the target says that it does not have a model, where they are not the usual ones.
+    pub(super) gone: Option<Vec<u16>>,
     pub(super) secret_headers: HeaderMap,
 }
 
@@ -91,7 +91,7 @@ impl Settings {
         let delete = request("delete", &removals);
         let read = request("read", &[Method::GET, Method::POST]);
         let gone = match fields.take("gone") {
-            None => vec![404, 410],
+            None => None,
             Some(value) => {
                 let statuses = serde_json::from_value::<Vec<u16>>(value).unwrap_or_default();
                 if statuses.is_empty() || statuses.iter().any(|status| !(400..500).contains(status))
@@ -101,7 +101,7 @@ impl Settings {
                         "this has to be a list of statuses from 400 to 499, such as [404, 410]",
                     );
                 }
-                statuses
+                Some(statuses)
             }
         };
         let secret_headers = fields.object("secret_headers", read_secrets);

@@ -107,7 +107,10 @@ impl HttpTarget {
     }
 
     fn says_gone(&self, answer: &Answer) -> bool {
-        self.settings.gone.contains(&answer.status.as_u16())
+        match &self.settings.gone {
+            None => answer.says_missing(),
+            Some(statuses) => statuses.contains(&answer.status.as_u16()),
+        }
     }
 
     async fn ask(&self, what: &str, request: &Request, push: &Push) -> Result<Answer, PushError> {

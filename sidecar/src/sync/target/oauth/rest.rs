@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Url};
 use serde_json::{Map, Value, json};
 
 use super::super::ask::{below, headers};
@@ -38,8 +38,7 @@ impl Rest {
             None => ("the client that is to be deleted", Method::DELETE),
         };
         let answer = self.issuer.ask(what, method, url, headers(push), wanted.as_ref()).await?;
-        let is_missing = matches!(answer.status, StatusCode::NOT_FOUND | StatusCode::GONE);
-        if answer.status.is_success() || (wanted.is_none() && is_missing) {
+        if answer.status.is_success() || (wanted.is_none() && answer.says_missing()) {
             return Ok(());
         }
         Err(answer.refused(what))
@@ -52,10 +51,10 @@ impl Rest {
         let (url, wanted) = self.read(push)?;
         let what = "the client";
         let answer = self.issuer.ask(what, Method::GET, url, headers(push), None).await?;
+        if answer.says_missing() {
+            return Ok(wanted.map_or(Comparison::Same, |_| Comparison::Create));
+        }
         match answer.status.as_u16() {
-            404 | 410 => {
-                return Ok(wanted.map_or(Comparison::Same, |_| Comparison::Create));
-            }
             405 | 501 => {
                 return Ok(Comparison::Unknown(
                     "the target does not tell what it has: it takes no GET of clients/ID"
