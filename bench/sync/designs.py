@@ -151,7 +151,7 @@ class Sidecars:
             for number, count in enumerate(workers):
                 config = pathlib.Path(options.dir, f"worker_{number}.toml")
                 text = re.sub("^listen = .*$", 'listen = "127.0.0.1:0"', front, flags=re.MULTILINE)
-                text = text.replace("enabled = false", f"workers = {count}\nworkers_per_tenant = {count}")
+                text = text.replace("enabled = false", f"workers = {count}\nworkers_per_tenant = {2 * count}")
                 config.write_text(text, encoding="utf-8")
                 with open(config.with_suffix(".log"), "ab") as log:
                     started.append(subprocess.Popen([options.binary, "serve", "--config", config], stdout=log,

@@ -35,7 +35,7 @@ pub(crate) async fn run(
                 }
                 let client = format!("c{}", sent / times + 1);
                 let body =
-                    json!({"type": "Client", "id": client, "service_id": 1, "tenant_id": TENANT});
+                    json!({"type": "Client", "client_id": client, "service_id": 1, "tenant_id": TENANT});
                 let request = http.put(&url).header("authorization", &authorization).json(&body);
                 let answer = request.send().await?;
                 let status = answer.status();

@@ -11,4 +11,4 @@ pub(crate) use contract::{Patience, begin};
 pub use error::{DbError, Refusal};
 pub use migrate::{check_extension, check_migrations, migrate};
 pub use pool::{Pool, connect, open};
-pub(crate) use pool::{open_pool, parse_url};
+pub(crate) use pool::{RecyclingMethod, open_pool, parse_url};

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod, Runtime, Timeouts};
+pub(crate) use deadpool_postgres::RecyclingMethod;
+use deadpool_postgres::{Manager, ManagerConfig, Runtime, Timeouts};
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -24,15 +25,18 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Makes a pool to the sidecar's database; no connection is opened yet.
 pub fn open(config: &Config) -> Result<Pool, DbError> {
     let timeout = Duration::from_secs(config.statement_timeout_secs);
-    open_pool(&config.database_url, config.database_connections, timeout)
+    // A connection is tried before it is lent out: a restart of the database, or a network that swallows
+    // packets, then costs a new connection instead of a failed request.
+    open_pool(&config.database_url, config.database_connections, timeout, RecyclingMethod::Verified)
 }
 
 /// Makes a pool of at most `most` connections whose statements are given up after `timeout`; no connection is
-/// opened yet.
+/// opened yet. `recycling` says whether one is tried before it is lent out, which takes a round trip.
 pub(crate) fn open_pool(
     url: &Secret<String>,
     most: usize,
     timeout: Duration,
+    recycling_method: RecyclingMethod,
 ) -> Result<Pool, DbError> {
     let (mut settings, tls) = parse_url(url)?;
     // Every statement here is short: compiling one takes longer than it runs.
@@ -42,9 +46,7 @@ pub(crate) fn open_pool(
         timeout.as_secs(),
     );
     settings.options(options.trim());
-    // A connection is tried before it is lent out: a restart of the database, or a network that swallows
-    // packets, then costs a new connection instead of a failed request.
-    let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Verified };
+    let manager_config = ManagerConfig { recycling_method };
     let manager = match tls.client_config().map_err(unreadable)? {
         None => Manager::from_config(settings, NoTls, manager_config),
         Some(config) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::random;
 use super::scram::Verifier;
-use crate::db;
+use crate::db::{self, RecyclingMethod};
 use crate::secret::Secret;
 
 /// Who can be asked for verifiers.
@@ -22,7 +22,7 @@ pub(crate) struct VerifierError(String);
 
 impl Verifiers {
     pub(crate) fn new(url: &Secret<String>, query: &str) -> Result<Self, String> {
-        let pool = db::open_pool(url, 4, Duration::from_secs(10))
+        let pool = db::open_pool(url, 4, Duration::from_secs(10), RecyclingMethod::Verified)
             .map_err(|error| format!("auth_url: {error}"))?;
         Ok(Self { pool, query: query.to_owned(), secret: random::bytes() })
     }

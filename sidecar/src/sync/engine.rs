@@ -30,6 +30,14 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// How many that have ended are noted in one transaction.
 const MOST_AT_ONCE: usize = 500;
 
+/// How much is taken ahead by few workers, to whom a look for work takes as long as the work itself.
+const AHEAD: usize = 16;
+
+/// The least time between two looks for work, and between two transactions that note some. Under load a look finds more, and
+/// a transaction notes more; who is alone waits for neither.
+const PACE: Duration = Duration::from_millis(2);
+const NOTE_PACE: Duration = Duration::from_millis(4);
+
 /// How often a transaction is tried again that met another.
 const ATTEMPTS: usize = 5;
 
@@ -56,6 +64,8 @@ struct Hands {
     free: mpsc::UnboundedSender<Freed>,
     /// Work that was taken and has not ended.
     taken: usize,
+    /// How many pushes were taken the last time.
+    pushed_last: usize,
     fetched: mpsc::UnboundedSender<FetchDone>,
     pushed: mpsc::UnboundedSender<PushDone>,
 }
@@ -99,6 +109,7 @@ impl Engine {
             freed,
             free,
             taken: 0,
+            pushed_last: 0,
             fetched,
             pushed,
         };
@@ -133,71 +144,68 @@ impl Engine {
                     wait
                 }
             };
-            tokio::select! {
-                () = cancel.cancelled() => break,
-                Some(freed) = hands.freed.recv(), if !is_failing => hands.take_back(freed),
-                () = self.handle.wake.notified(), if !is_failing => {}
-                () = tokio::time::sleep(pause) => {}
+            let taken_at = Instant::now();
+            let asleep = tokio::time::sleep(pause);
+            tokio::pin!(asleep);
+            let mut is_worth_a_look = false;
+            while !is_worth_a_look {
+                tokio::select! {
+                    () = cancel.cancelled() => break,
+                    Some(freed) = hands.freed.recv(), if !is_failing => hands.take_back(freed),
+                    () = self.handle.wake.notified(), if !is_failing => {}
+                    () = &mut asleep => is_worth_a_look = true,
+                }
+                while let Ok(freed) = hands.freed.try_recv() {
+                    hands.take_back(freed);
+                }
+                is_worth_a_look |=
+                    hands.taken < self.workers() || self.room(&hands) >= self.workers().div_ceil(2);
             }
-            while let Ok(freed) = hands.freed.try_recv() {
-                hands.take_back(freed);
+            if cancel.is_cancelled() {
+                break;
             }
+            tokio::time::sleep(PACE.saturating_sub(taken_at.elapsed())).await;
         }
         hands.tracker.close();
         hands.tracker.wait().await;
     }
 
-    /// Takes what is due, as long as there is some and there are workers for it. Some more than there are workers for, so
-    /// that none waits for the queue.
+    /// How much may be taken. More than twice as much as there are workers for, so that none of them waits for the database.
+    fn room(&self, hands: &Hands) -> usize {
+        (self.workers() * 2 + AHEAD).saturating_sub(hands.taken)
+    }
+
+    /// Takes what is due, as far as there is room.
     async fn take_some(
         self: &Arc<Self>,
         hands: &mut Hands,
         cancel: &CancellationToken,
     ) -> Result<(), SyncError> {
-        let most = self.workers() + self.workers().div_ceil(2);
-        loop {
-            let free = most.saturating_sub(hands.taken);
-            if free == 0 || cancel.is_cancelled() {
-                return Ok(());
-            }
-            let client = self.pool.get().await?;
-            let sealer = self.sealer.as_ref();
-            let timeout = self.handle.settings.timeout();
-            // Pushes first: what is nearly done makes room for what is new.
-            let pushes = queue::claim_pushes(
-                &client,
-                sealer,
-                free.div_ceil(2),
-                &mut hands.integrations,
-                timeout,
-            )
-            .await?;
-            let rest = free - pushes.len();
-            let per_tenant = self.handle.settings.workers_per_tenant.max(1);
-            let fetches = queue::claim_fetches(
-                &client,
-                sealer,
-                rest,
-                per_tenant,
-                &mut hands.tenants,
-                timeout,
-            )
-            .await?;
-            drop(client);
-            let was_enough = pushes.is_empty() && fetches.is_empty();
-            for claimed in pushes {
-                self.begin_push(hands, claimed);
-            }
-            for claimed in fetches {
-                self.begin_fetch(hands, claimed);
-            }
-            while let Ok(freed) = hands.freed.try_recv() {
-                hands.take_back(freed);
-            }
-            if was_enough {
-                return Ok(());
-            }
+        let room = self.room(hands);
+        if room == 0 || cancel.is_cancelled() {
+            return Ok(());
         }
+        let (one, other) = tokio::try_join!(self.pool.get(), self.pool.get())?;
+        let sealer = self.sealer.as_ref();
+        let timeout = self.handle.settings.timeout();
+        let per_tenant = self.handle.settings.workers_per_tenant.max(1);
+        // At the same time. Pushes make room for what is new, so they get half of it; what they have not used of theirs
+        // the last time is for fetches.
+        let half = room.div_ceil(2);
+        let rest = (room - hands.pushed_last.min(half)).max(1);
+        let busy = (&mut hands.integrations, &mut hands.tenants);
+        let (pushes, fetches) = tokio::join!(
+            queue::claim_pushes(&one, sealer, half, busy.0, timeout),
+            queue::claim_fetches(&other, sealer, rest, per_tenant, busy.1, timeout),
+        );
+        drop((one, other));
+        // What either has taken is begun, however the other went.
+        let (pushes, push_error) = split(pushes);
+        let (fetches, fetch_error) = split(fetches);
+        hands.pushed_last = pushes.len();
+        pushes.into_iter().for_each(|claimed| self.begin_push(hands, claimed));
+        fetches.into_iter().for_each(|claimed| self.begin_fetch(hands, claimed));
+        push_error.or(fetch_error).map_or(Ok(()), Err)
     }
 
     fn begin_fetch(self: &Arc<Self>, hands: &mut Hands, claimed: Claimed<Fetch>) {
@@ -306,8 +314,8 @@ impl Engine {
 
     /// Notes updates that have ended, until no more can end.
     async fn note_fetches(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<FetchDone>) {
-        let mut done = Vec::new();
-        while ended.recv_many(&mut done, MOST_AT_ONCE).await > 0 {
+        let (mut done, mut pace) = (Vec::new(), Pace::default());
+        while pace.gather(&mut ended, &mut done).await {
             for attempt in 1..=ATTEMPTS {
                 if is_settled(self.settle_fetches(&done).await, attempt, done.len()) {
                     break;
@@ -319,20 +327,18 @@ impl Engine {
     }
 
     async fn settle_fetches(&self, done: &[FetchDone]) -> Result<(), SyncError> {
+        let settings = &self.handle.settings;
+        let concurrency =
+            i32::try_from(settings.workers_per_integration.max(1)).unwrap_or(i32::MAX);
         let mut client = self.pool.get().await?;
-        queue::settle_fetches(
-            &mut client,
-            self.sealer.as_ref(),
-            Retry::new(&self.handle.settings),
-            done,
-        )
-        .await
+        let sealer = self.sealer.as_ref();
+        queue::settle_fetches(&mut client, sealer, Retry::new(settings), concurrency, done).await
     }
 
     /// Notes pushes that have ended, until no more can end.
     async fn note_pushes(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<PushDone>) {
-        let mut done = Vec::new();
-        while ended.recv_many(&mut done, MOST_AT_ONCE).await > 0 {
+        let (mut done, mut pace) = (Vec::new(), Pace::default());
+        while pace.gather(&mut ended, &mut done).await {
             for attempt in 1..=ATTEMPTS {
                 if is_settled(self.settle_pushes(&done).await, attempt, done.len()) {
                     break;
@@ -362,6 +368,37 @@ fn is_settled(result: Result<(), SyncError>, attempt: usize, count: usize) -> bo
     }
 }
 
+/// Has what ends shortly after each other noted together.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Waits until something has ended, and gives what has; false if nothing can end any more.
+    async fn gather<T>(
+        &mut self,
+        ended: &mut mpsc::UnboundedReceiver<T>,
+        done: &mut Vec<T>,
+    ) -> bool {
+        if ended.recv_many(done, MOST_AT_ONCE).await == 0 {
+            return false;
+        }
+        let rest =
+            self.last.map_or(Duration::ZERO, |last| NOTE_PACE.saturating_sub(last.elapsed()));
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+            while done.len() < MOST_AT_ONCE
+                && let Ok(another) = ended.try_recv()
+            {
+                done.push(another);
+            }
+        }
+        self.last = Some(Instant::now());
+        true
+    }
+}
+
 impl Hands {
     fn take_back(&mut self, freed: Freed) {
         self.taken = self.taken.saturating_sub(1);
@@ -369,6 +406,13 @@ impl Hands {
             Freed::Fetch(tenant) => self.tenants.end(tenant),
             Freed::Push(integration) => self.integrations.end(integration),
         }
+    }
+}
+
+fn split<T>(result: Result<Vec<T>, SyncError>) -> (Vec<T>, Option<SyncError>) {
+    match result {
+        Ok(all) => (all, None),
+        Err(error) => (Vec::new(), Some(error)),
     }
 }
 

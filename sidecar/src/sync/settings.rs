@@ -21,9 +21,9 @@ pub struct SyncSettings {
     pub workers: usize,
     /// The most connections to the database that sync holds, besides those of the REST API.
     pub connections: usize,
-    /// Of these, fetches at once for one tenant.
+    /// Fetches for one tenant that are taken at once, those with them that wait for a worker.
     pub workers_per_tenant: usize,
-    /// Pushes at once to one target, unless its integration says otherwise.
+    /// The same of pushes to one target, unless its integration says otherwise.
     pub workers_per_integration: usize,
     /// Seconds for a fetch or a push.
     pub timeout_secs: u64,

@@ -15,12 +15,14 @@ use crate::sync::work::Named;
 /// The classes that such an integration is for, as Zync has them.
 const CLASSES: &[&str] = &["Client", "Proxy"];
 
-/// Stores what an entry says about the integration of a model above it. Others that came this way are disabled.
+/// Stores what an entry says about the integration of a model above it. Others that came this way are disabled. A new one gets
+/// so many requests at once.
 pub(in crate::sync) async fn store(
     transaction: &Transaction<'_>,
     sealer: Option<&Sealer>,
     tenant: TenantId,
     derived: &Derived,
+    concurrency: i32,
 ) -> Result<(), SyncError> {
     let (Derived::Push { model, .. } | Derived::Nowhere { model }) = derived;
     let scope = accept::ensure(transaction, tenant, model).await?;
@@ -67,14 +69,11 @@ pub(in crate::sync) async fn store(
              SET settings = EXCLUDED.settings, sealed = EXCLUDED.sealed, state = 'active', version = i.version + 1,
                  updated_at = now()
              RETURNING id",
-            &[&tenant.0, &name, &scope.0, &kind, &CLASSES, &checked.settings, &sealed, &CONCURRENCY],
+            &[&tenant.0, &name, &scope.0, &kind, &CLASSES, &checked.settings, &sealed, &concurrency],
         )
         .await?;
     make_due(transaction, IntegrationId(row.get(0))).await
 }
-
-/// Requests at once to such a target.
-const CONCURRENCY: i32 = 16;
 
 fn name(kind: &str, model: &Named) -> String {
     format!("{kind} of {} {}", model.class, model.key)

@@ -54,20 +54,16 @@ pub(crate) async fn load(
 }
 
 /// The advisory lock between those who append entries and those who say where they go: "idbi" as a number.
-const LOCK: i64 = 0x6964_6269;
+pub(super) const SCOPES: i64 = 0x6964_6269;
 
-/// Has whoever says where entries go wait until the transaction ends. To be called before the statement that appends
+/// Has whoever says where entries go wait until the transaction ends. To be sent before the statement that appends
 /// entries: its snapshot then has all integrations whose [`make_due`] did not wait for it.
-pub(super) async fn share_scopes(transaction: &Transaction<'_>) -> Result<(), SyncError> {
-    let statement = transaction.prepare_cached("SELECT pg_advisory_xact_lock_shared($1)").await?;
-    transaction.execute(&statement, &[&LOCK]).await?;
-    Ok(())
-}
+pub(super) const SHARE_SCOPES: &str = "SELECT pg_advisory_xact_lock_shared($1)";
 
 /// Waits for those who append entries, and has others wait until the transaction ends.
 async fn hold_scopes(transaction: &Transaction<'_>) -> Result<(), SyncError> {
     let statement = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
-    transaction.execute(&statement, &[&LOCK]).await?;
+    transaction.execute(&statement, &[&SCOPES]).await?;
     Ok(())
 }
 

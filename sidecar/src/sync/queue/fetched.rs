@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use deadpool_postgres::Client;
+use futures_util::future::try_join;
 use tokio_postgres::types::ToSql;
 
 use super::claim::Claimed;
@@ -95,14 +96,16 @@ UPDATE integratedb.sync_update u SET lease = NULL, due_at = clock_timestamp(), a
 FROM unnest($1::bigint[], $2::bigint[]) d (model_id, lease)
 WHERE u.model_id = d.model_id AND u.lease = d.lease";
 
-/// Notes how these updates went. What is no longer held by whoever did it is as if it had not happened.
+/// Notes how these updates went. What is no longer held by whoever did it is as if it had not happened. An integration that
+/// comes of it makes at most `concurrency` requests at once.
 pub(in crate::sync) async fn settle_fetches(
     client: &mut Client,
     sealer: Option<&Sealer>,
     retry: Retry,
+    concurrency: i32,
     done: &[FetchDone],
 ) -> Result<(), SyncError> {
-    follow(client, sealer, done).await?;
+    follow(client, sealer, concurrency, done).await?;
     let mut entries = Entries::default();
     let mut failed = Failed::default();
     let mut given_back: (Vec<i64>, Vec<i64>) = Default::default();
@@ -128,11 +131,12 @@ pub(in crate::sync) async fn settle_fetches(
     let transaction = client.transaction().await?;
     if !entries.models.is_empty() {
         let e = &entries;
-        integrations::share_scopes(&transaction).await?;
-        let statement = transaction.prepare_cached(&SETTLE).await?;
-        transaction
-            .execute(&statement, &[&e.models, &e.leases, &e.gone, &e.data, &e.sealed])
-            .await?;
+        let share = transaction.prepare_cached(integrations::SHARE_SCOPES).await?;
+        let settle = transaction.prepare_cached(&SETTLE).await?;
+        let row: [&(dyn ToSql + Sync); 5] = [&e.models, &e.leases, &e.gone, &e.data, &e.sealed];
+        // One after the other, in one round trip.
+        let shared = transaction.execute(&share, &[&integrations::SCOPES]);
+        try_join(shared, transaction.execute(&settle, &row)).await?;
     }
     if !failed.models.is_empty() {
         let f = &failed;
@@ -151,6 +155,7 @@ pub(in crate::sync) async fn settle_fetches(
 async fn follow(
     client: &mut Client,
     sealer: Option<&Sealer>,
+    concurrency: i32,
     done: &[FetchDone],
 ) -> Result<(), SyncError> {
     let went_well =
@@ -180,7 +185,7 @@ async fn follow(
     }
     for (tenant, derived) in derived {
         let transaction = client.transaction().await?;
-        integrations::store_derived(&transaction, sealer, tenant, derived).await?;
+        integrations::store_derived(&transaction, sealer, tenant, derived, concurrency).await?;
         transaction.commit().await?;
     }
     if !gone.is_empty() {
