@@ -111,8 +111,8 @@ impl Declarant<'_> {
         let relations: Vec<u32> = all.relations(self.id, schema, table).into_iter().collect();
         if relations.is_empty() {
             let what = format!(
-                "Changes of {} are not in the log for this stakeholder: add the table to its notifications spec, with a \
-                 channel or without one.",
+                "Changes of {} are not in the log for this stakeholder: add the table to its notifications spec, \
+                 with the events [\"*\"] and the channels [\"*\"]; no channel has to be configured.",
                 asked.table
             );
             return Ok(Err(vec![(what, "/table".to_owned())]));
