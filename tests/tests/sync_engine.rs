@@ -425,6 +425,51 @@ async fn who_has_lost_its_lock_notes_nothing() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_where_an_integration_went_before_is_done_again() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.with(|ends| ends.push_slowness = Duration::from_millis(500));
+    bench.world.set("item", "1", "x");
+    bench.work()?;
+    bench.notify(&[note("item", "1", None)]).await?;
+    let leased = "SELECT count(*) FROM integratedb.sync_state WHERE lease IS NOT NULL";
+    until("it is being pushed", || async { Ok(bench.number(leased).await? == 1) }).await?;
+    let client = bench.database.connect().await?;
+    client.execute("UPDATE integratedb.sync_integration SET version = version + 1", &[]).await?;
+    let pushes =
+        || bench.world.with(|ends| ends.said.iter().filter(|said| *said == "push 1").count());
+    until("it is pushed twice", || async { Ok(pushes() == 2) }).await?;
+    let done = "SELECT count(*) FROM integratedb.sync_state WHERE due_at IS NULL AND entry_id = wanted AND presence = 'present'";
+    until("the second one counts", || async { Ok(bench.number(done).await? == 1) }).await?;
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_into_a_scope_through_its_parent_goes_there() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.work()?;
+    for (class, key) in [("customer", "a"), ("order", "b"), ("line", "c")] {
+        bench.world.set(class, key, "x");
+    }
+    let line = note("line", "c", Some(named("order", "b")));
+    bench.notify(&[note("customer", "a", None), note("order", "b", None), line]).await?;
+    bench.world.is_in_step().await?;
+    let scoped = "INSERT INTO integratedb.sync_integration (tenant_id, name, kind, settings, concurrency, model_id)
+                  SELECT -1, 'of a', 'http', '{}', 4, m.id FROM integratedb.sync_model m
+                  JOIN integratedb.sync_record r ON r.id = m.record_id WHERE r.key = 'a'";
+    bench.database.connect().await?.execute(scoped, &[]).await?;
+    bench.notify(&[note("order", "b", Some(named("customer", "a")))]).await?;
+    let there = "SELECT count(*) FROM integratedb.sync_state s
+                 JOIN integratedb.sync_integration i ON i.id = s.integration_id AND i.name = 'of a'
+                 JOIN integratedb.sync_model m ON m.id = s.model_id
+                 JOIN integratedb.sync_record r ON r.id = m.record_id AND r.key IN ('b', 'c')
+                 WHERE s.presence = 'present'";
+    until("order and line are there", || async { Ok(bench.number(there).await? == 2) }).await?;
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fault_of_ours_holds_up_nothing_else() -> Result<()> {
     let bench = Bench::start().await?;
     let mut all: Vec<Notified> = (0..100).map(|key| note("item", &key.to_string(), None)).collect();

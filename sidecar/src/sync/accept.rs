@@ -38,7 +38,8 @@ ON CONFLICT DO NOTHING";
 /// What is said of records, where it is something else than before.
 const SAID: &str = "
 WITH said AS (
-    SELECT r.id, coalesce(p.id, r.parent_id) AS parent_id, coalesce(n.data, r.data) AS data
+    SELECT r.id, coalesce(p.id, r.parent_id) AS parent_id, coalesce(n.data, r.data) AS data,
+           coalesce(p.id, r.parent_id) IS DISTINCT FROM r.parent_id AS is_moved
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[])
          n (tenant, class, key, parent_class, parent_key, data)
     JOIN integratedb.sync_record r ON r.tenant_id = n.tenant AND r.class = n.class AND r.key = n.key
@@ -48,7 +49,29 @@ WITH said AS (
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 )
-UPDATE integratedb.sync_record r SET parent_id = s.parent_id, data = s.data FROM said s WHERE r.id = s.id";
+UPDATE integratedb.sync_record r SET parent_id = s.parent_id, data = s.data FROM said s WHERE r.id = s.id
+RETURNING CASE WHEN s.is_moved THEN r.id END";
+
+/// Makes updates due of models below these records, where an integration's scope is a model and those below it: they may be
+/// in one now.
+const BELOW: &str = "
+WITH RECURSIVE below (id, depth) AS (
+    SELECT c.id, 1 FROM integratedb.sync_record c WHERE c.parent_id = ANY ($1::bigint[])
+    UNION ALL
+    SELECT c.id, b.depth + 1 FROM below b JOIN integratedb.sync_record c ON c.parent_id = b.id WHERE b.depth < 32
+),
+noted AS (
+    SELECT u.model_id
+    FROM (SELECT DISTINCT id FROM below) b
+    JOIN integratedb.sync_model m ON m.record_id = b.id
+    JOIN integratedb.sync_update u ON u.model_id = m.id
+    WHERE EXISTS (SELECT FROM integratedb.sync_integration i WHERE i.tenant_id = u.tenant_id AND i.model_id IS NOT NULL)
+    ORDER BY u.model_id
+    FOR NO KEY UPDATE OF u
+)
+UPDATE integratedb.sync_update u
+SET notified = u.notified + 1, due_at = CASE WHEN u.lease IS NULL THEN clock_timestamp() ELSE u.due_at END
+FROM noted n WHERE u.model_id = n.model_id";
 
 /// Models that are missing, each with its update.
 const MODELS: &str = "
@@ -150,6 +173,17 @@ pub(super) async fn ensure(
     found.into_values().next().ok_or_else(missing)
 }
 
+/// Has models below these records fetched again, since the records have other parents now.
+pub(super) async fn fetch_below(
+    transaction: &Transaction<'_>,
+    moved: &[i64],
+) -> Result<(), SyncError> {
+    if !moved.is_empty() {
+        transaction.execute(&prepare(transaction, BELOW).await?, &[&moved]).await?;
+    }
+    Ok(())
+}
+
 async fn find_or_make<'a>(
     transaction: &Transaction<'_>,
     all: &BTreeMap<(TenantId, &'a Named), Said<'_>>,
@@ -176,12 +210,14 @@ async fn find_or_make<'a>(
         .execute(&missing, &[&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys])
         .await?;
     let said = prepare(transaction, SAID).await?;
-    transaction
-        .execute(
+    let moved = transaction
+        .query(
             &said,
             &[&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys, &c.data],
         )
         .await?;
+    let moved: Vec<i64> = moved.iter().filter_map(|row| row.get(0)).collect();
+    fetch_below(transaction, &moved).await?;
     let make = prepare(transaction, MODELS).await?;
     transaction.execute(&make, &[&c.tenants, &c.classes, &c.keys]).await?;
     let find = prepare(transaction, FIND).await?;

@@ -6,6 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -30,6 +31,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// How many that have ended are noted in one transaction.
 const MOST_AT_ONCE: usize = 500;
 
+/// How much may have ended without being noted, before no more is taken: the database does not keep up.
+const MOST_UNNOTED: usize = 1000;
+
 /// How much is taken ahead by few workers, to whom a look for work takes as long as the work itself.
 const AHEAD: usize = 16;
 
@@ -52,6 +56,8 @@ pub struct Engine {
     sources: Opened<(TenantId, String), Arc<dyn Source>>,
     targets: Opened<IntegrationId, Arc<dyn Target>>,
     handle: Arc<SyncHandle>,
+    /// What has ended and is not noted yet.
+    unnoted: AtomicUsize,
 }
 
 /// What the task that takes work keeps.
@@ -66,6 +72,8 @@ struct Hands {
     taken: usize,
     /// How many pushes were taken the last time.
     pushed_last: usize,
+    /// Whether some were put off then: behind them there may be others.
+    were_put_off: bool,
     fetched: mpsc::UnboundedSender<FetchDone>,
     pushed: mpsc::UnboundedSender<PushDone>,
 }
@@ -91,6 +99,7 @@ impl Engine {
             sources: Opened::new(),
             targets: Opened::new(),
             handle,
+            unnoted: AtomicUsize::new(0),
         }))
     }
 
@@ -110,6 +119,7 @@ impl Engine {
             free,
             taken: 0,
             pushed_last: 0,
+            were_put_off: false,
             fetched,
             pushed,
         };
@@ -147,7 +157,7 @@ impl Engine {
             let taken_at = Instant::now();
             let asleep = tokio::time::sleep(pause);
             tokio::pin!(asleep);
-            let mut is_worth_a_look = false;
+            let mut is_worth_a_look = std::mem::take(&mut hands.were_put_off);
             while !is_worth_a_look {
                 tokio::select! {
                     () = cancel.cancelled() => break,
@@ -172,6 +182,9 @@ impl Engine {
 
     /// How much may be taken. More than twice as much as there are workers for, so that none of them waits for the database.
     fn room(&self, hands: &Hands) -> usize {
+        if self.unnoted.load(Ordering::Relaxed) > MOST_UNNOTED {
+            return 0;
+        }
         (self.workers() * 2 + AHEAD).saturating_sub(hands.taken)
     }
 
@@ -200,7 +213,10 @@ impl Engine {
         );
         drop((one, other));
         // What either has taken is begun, however the other went.
-        let (pushes, push_error) = split(pushes);
+        let (pushes, push_error) = split(pushes.map(|(pushes, were_put_off)| {
+            hands.were_put_off = were_put_off;
+            pushes
+        }));
         let (fetches, fetch_error) = split(fetches);
         hands.pushed_last = pushes.len();
         pushes.into_iter().for_each(|claimed| self.begin_push(hands, claimed));
@@ -222,6 +238,7 @@ impl Engine {
             } else {
                 None
             };
+            engine.unnoted.fetch_add(1, Ordering::Relaxed);
             // Without a receiver the sidecar stops: then the lock ends by itself.
             let _ = done.send(FetchDone { claimed, result });
             drop(worker);
@@ -243,6 +260,7 @@ impl Engine {
             } else {
                 None
             };
+            engine.unnoted.fetch_add(1, Ordering::Relaxed);
             let _ = done.send(PushDone { claimed, result });
             drop(worker);
             let _ = free.send(Freed::Push(integration));
@@ -257,23 +275,26 @@ impl Engine {
             return failed(fault.clone());
         }
         let key = (work.tenant, work.model.class.clone());
-        let source = match self.sources.get(&key, claimed.version) {
-            Some(source) => source,
-            None => match self.outside.source(work.tenant, &work.model.class).await {
-                Ok(source) => {
-                    self.sources.put(key, claimed.version, Arc::clone(&source));
-                    source
-                }
-                Err(OpenError::Removed) => return None,
-                Err(error) => return failed(error.to_string()),
-            },
-        };
-        let _running = self.handle.figures.fetching();
         let limit = self.handle.settings.timeout();
-        let result = tokio::time::timeout(limit, source.fetch(work)).await.unwrap_or_else(|_| {
-            let message = format!("the source has not answered within {} s", limit.as_secs());
-            Err(FetchError { message, retry_after: None })
+        let _running = self.handle.figures.fetching();
+        // What it takes to open the source is part of it: the lock does not last longer.
+        let asked = tokio::time::timeout(limit, async {
+            let source = match self.sources.get(&key, claimed.version) {
+                Some(source) => source,
+                None => self.outside.source(work.tenant, &work.model.class).await?,
+            };
+            self.sources.put(key, claimed.version, Arc::clone(&source));
+            Ok::<_, OpenError>(source.fetch(work).await)
         });
+        let result = match asked.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(OpenError::Removed)) => return None,
+            Ok(Err(error)) => return failed(error.to_string()),
+            Err(_) => {
+                let message = format!("the source has not answered within {} s", limit.as_secs());
+                Err(FetchError { message, retry_after: None })
+            }
+        };
         self.handle.figures.fetched(result.as_ref().map(|fetched| fetched.data.is_some()).ok());
         if let Err(error) = &result {
             tracing::debug!(tenant = work.tenant.0, model = work.id.0, %error, "a model was not fetched");
@@ -288,23 +309,25 @@ impl Engine {
         if let Some(fault) = &claimed.fault {
             return failed(fault.clone());
         }
-        let target = match self.targets.get(&work.integration, claimed.version) {
-            Some(target) => target,
-            None => match self.outside.target(work.integration).await {
-                Ok(target) => {
-                    self.targets.put(work.integration, claimed.version, Arc::clone(&target));
-                    target
-                }
-                Err(OpenError::Removed) => return None,
-                Err(error) => return failed(error.to_string()),
-            },
-        };
-        let _running = self.handle.figures.pushing();
         let limit = self.handle.settings.timeout();
-        let result = tokio::time::timeout(limit, target.push(work)).await.unwrap_or_else(|_| {
-            let message = format!("the target has not answered within {} s", limit.as_secs());
-            Err(PushError { message, retry_after: None })
+        let _running = self.handle.figures.pushing();
+        let asked = tokio::time::timeout(limit, async {
+            let target = match self.targets.get(&work.integration, claimed.version) {
+                Some(target) => target,
+                None => self.outside.target(work.integration).await?,
+            };
+            self.targets.put(work.integration, claimed.version, Arc::clone(&target));
+            Ok::<_, OpenError>(target.push(work).await)
         });
+        let result = match asked.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(OpenError::Removed)) => return None,
+            Ok(Err(error)) => return failed(error.to_string()),
+            Err(_) => {
+                let message = format!("the target has not answered within {} s", limit.as_secs());
+                Err(PushError { message, retry_after: None })
+            }
+        };
         self.handle.figures.pushed(work.data.is_some(), result.is_ok());
         if let Err(error) = &result {
             tracing::debug!(integration = work.integration.0, model = work.id.0, %error, "a model was not pushed");
@@ -316,11 +339,18 @@ impl Engine {
     async fn note_fetches(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<FetchDone>) {
         let (mut done, mut pace) = (Vec::new(), Pace::default());
         while pace.gather(&mut ended, &mut done).await {
+            let mut is_refused = false;
             for attempt in 1..=ATTEMPTS {
-                if is_settled(self.settle_fetches(&done).await, attempt, done.len()) {
+                let result = self.settle_fetches(&done).await;
+                is_refused = result.as_ref().is_err_and(is_of_one);
+                if is_settled(result, attempt, done.len()) {
                     break;
                 }
             }
+            if is_refused {
+                self.settle_one_by_one(&mut done).await;
+            }
+            self.unnoted.fetch_sub(done.len(), Ordering::Relaxed);
             done.clear();
             self.handle.wake.notify_one();
         }
@@ -335,6 +365,16 @@ impl Engine {
         queue::settle_fetches(&mut client, sealer, Retry::new(settings), concurrency, done).await
     }
 
+    /// Notes each by itself: one that the database refuses is noted as failed, and holds up no other.
+    async fn settle_one_by_one(&self, done: &mut [FetchDone]) {
+        for one in done {
+            let Err(error) = self.settle_fetches(std::slice::from_ref(one)).await else { continue };
+            one.result =
+                Some(Err(FetchError::from(format!("what was fetched can't be stored: {error}"))));
+            is_settled(self.settle_fetches(std::slice::from_ref(one)).await, ATTEMPTS, 1);
+        }
+    }
+
     /// Notes pushes that have ended, until no more can end.
     async fn note_pushes(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<PushDone>) {
         let (mut done, mut pace) = (Vec::new(), Pace::default());
@@ -344,6 +384,7 @@ impl Engine {
                     break;
                 }
             }
+            self.unnoted.fetch_sub(done.len(), Ordering::Relaxed);
             done.clear();
             self.handle.wake.notify_one();
         }
@@ -353,6 +394,14 @@ impl Engine {
         let mut client = self.pool.get().await?;
         queue::settle_pushes(&mut client, Retry::new(&self.handle.settings), done).await
     }
+}
+
+/// Whether it may be because of one of several: not where the database has no time, or is not there.
+fn is_of_one(error: &SyncError) -> bool {
+    !matches!(
+        error,
+        SyncError::Database(DbError::Busy | DbError::Unavailable(_) | DbError::TooSlow(_))
+    )
 }
 
 /// Whether no more is to be done about it. What can't be noted is done again when its lock has ended.

@@ -364,7 +364,7 @@ mod tests {
         judge.upserts(&child(), None, Some(2), json!(1));
         judge.upserts(&child(), None, Some(5), json!(2));
         assert!(judge.wrong().is_empty());
-        judge.upserts(&child(), None, Some(4), json!(1));
+        judge.upserts(&child(), None, Some(4), json!(2));
         is_told(&judge, "J2");
         let mut judge = synced();
         judge.is_gone(&child());

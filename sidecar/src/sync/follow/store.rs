@@ -12,10 +12,8 @@ use crate::notify::id_of;
 use crate::sync::accept;
 use crate::sync::error::SyncError;
 use crate::sync::ids::TenantId;
+use crate::sync::source::table::MOST_KEY;
 use crate::sync::work::{Named, Notified};
-
-/// The longest key in bytes: what is longer can't be told from others by an index.
-const MOST_KEY: usize = 2000;
 
 // What a crash of the server undoes is done again: the cursor goes back with it.
 pub(super) const RELAXED: &str = "SET LOCAL synchronous_commit = off";

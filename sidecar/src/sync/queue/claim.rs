@@ -17,7 +17,7 @@ use crate::sync::outside::Version;
 use crate::sync::work::{Data, Fetch, Named, Push};
 
 /// Seconds after which a model that waits for another is looked at again. As a rule it is called before.
-const LOOK_AGAIN: f64 = 5.0;
+const LOOK_AGAIN: f64 = 30.0;
 
 /// How many are at work for each, and with whom to begin.
 #[derive(Debug)]
@@ -110,14 +110,15 @@ pub(in crate::sync) async fn claim_fetches(
     Ok(claimed.collect())
 }
 
-/// Takes at most `free` states. Locks last for `timeout` and a margin.
+/// Takes at most `free` states. Locks last for `timeout` and a margin. Says too whether some were put off, since they wait for
+/// other models: then there may be more to take.
 pub(in crate::sync) async fn claim_pushes(
     client: &Client,
     sealer: Option<&Sealer>,
     free: usize,
     busy: &mut Busy<IntegrationId>,
     timeout: Duration,
-) -> Result<Vec<Claimed<Push>>, SyncError> {
+) -> Result<(Vec<Claimed<Push>>, bool), SyncError> {
     let (lease, asked_at) = (Lease::new(), Instant::now());
     let (integrations, counts) = busy.columns(|integration| integration.0);
     let seconds = (timeout + MARGIN).as_secs_f64();
@@ -128,11 +129,16 @@ pub(in crate::sync) async fn claim_pushes(
             &[&number(free), &integrations, &counts, &busy.last, &lease.0, &seconds, &LOOK_AGAIN],
         )
         .await?;
-    let claimed = rows.iter().map(|row| {
+    let (waiting, taken): (Vec<&Row>, Vec<&Row>) =
+        rows.iter().partition(|row| row.get::<_, bool>("has_to_wait"));
+    if let Some(last) = rows.last() {
+        busy.last = last.get(0);
+    }
+    let claimed = taken.into_iter().map(|row| {
         let integration = IntegrationId(row.get(0));
-        busy.last = integration.0;
         let (id, tenant) = (ModelId(row.get(2)), TenantId(row.get(4)));
-        let mut fault = None;
+        let is_seen = row.get::<_, Option<i64>>(10).is_some();
+        let mut fault = (!is_seen).then(|| "its entry can't be read yet".to_owned());
         let work = Push {
             integration,
             id,
@@ -146,7 +152,7 @@ pub(in crate::sync) async fn claim_pushes(
         };
         Claimed { work, lease, asked_at, version: (row.get(1), 0), fault }
     });
-    Ok(claimed.collect())
+    Ok((claimed.collect(), !waiting.is_empty()))
 }
 
 fn number(count: usize) -> i32 {

@@ -68,7 +68,8 @@ WITH said AS (
     ORDER BY r.id
     FOR NO KEY UPDATE OF r
 )
-UPDATE integratedb.sync_record r SET parent_id = s.parent_id FROM said s WHERE r.id = s.id";
+UPDATE integratedb.sync_record r SET parent_id = s.parent_id FROM said s WHERE r.id = s.id
+RETURNING r.id";
 
 /// Appends entries, ends updates, and makes them due at the integrations whose scope they are in.
 static SETTLE: LazyLock<String> =
@@ -229,7 +230,9 @@ impl<'a> Parents<'a> {
         let (models, leases) = (&self.models, &self.leases);
         let said: [&(dyn ToSql + Sync); 5] =
             [&self.tenants, &self.classes, &self.keys, models, leases];
-        transaction.execute(&statement, &said).await?;
+        let moved = transaction.query(&statement, &said).await?;
+        let moved: Vec<i64> = moved.iter().map(|row| row.get(0)).collect();
+        accept::fetch_below(&transaction, &moved).await?;
         transaction.commit().await?;
         Ok(())
     }

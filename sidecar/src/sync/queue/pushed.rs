@@ -16,13 +16,16 @@ pub(in crate::sync) struct PushDone {
     pub(in crate::sync) result: Option<Result<(), PushError>>,
 }
 
-/// Ends pushes. A state for which a later entry came meanwhile is due at once, however this one went.
+/// Ends pushes. A state for which a later entry came meanwhile, or whose integration is another by now, is due at once,
+/// however this one went.
 const SETTLE: &str = "
 WITH held AS (
-    SELECT s.integration_id, s.model_id, d.entry, d.is_gone, d.error, d.wait
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::float8[])
-         d (integration_id, model_id, lease, entry, is_gone, error, wait)
+    SELECT s.integration_id, s.model_id, d.entry, d.is_gone, d.error, d.wait, i.version <> d.version AS is_elsewhere
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::float8[],
+                $8::bigint[])
+         d (integration_id, model_id, lease, entry, is_gone, error, wait, version)
     JOIN integratedb.sync_state s USING (integration_id, model_id)
+    JOIN integratedb.sync_integration i ON i.id = s.integration_id
     WHERE s.lease = d.lease
     ORDER BY s.integration_id, s.model_id
     FOR NO KEY UPDATE OF s
@@ -30,16 +33,16 @@ WITH held AS (
 ended AS (
     UPDATE integratedb.sync_state s
     SET lease = NULL, finished_at = clock_timestamp(), success = h.error IS NULL, error = h.error,
-        entry_id = CASE WHEN h.error IS NULL THEN h.entry ELSE s.entry_id END,
+        entry_id = CASE WHEN h.error IS NULL AND NOT h.is_elsewhere THEN h.entry ELSE s.entry_id END,
         attempts = CASE WHEN h.error IS NULL THEN 0 ELSE s.attempts END,
         succeeded_at = CASE WHEN h.error IS NULL THEN clock_timestamp() ELSE s.succeeded_at END,
-        presence = CASE WHEN h.error IS NOT NULL THEN s.presence WHEN h.is_gone THEN 'absent' ELSE 'present' END,
-        due_at = CASE WHEN s.wanted > h.entry THEN clock_timestamp()
+        presence = CASE WHEN h.error IS NOT NULL OR h.is_elsewhere THEN s.presence WHEN h.is_gone THEN 'absent' ELSE 'present' END,
+        due_at = CASE WHEN s.wanted > h.entry OR h.is_elsewhere THEN clock_timestamp()
                       WHEN h.error IS NOT NULL THEN clock_timestamp() + make_interval(secs => h.wait) END
     FROM held h WHERE s.integration_id = h.integration_id AND s.model_id = h.model_id
-    RETURNING s.integration_id, s.model_id, s.success
+    RETURNING s.integration_id, s.model_id, s.success AND NOT h.is_elsewhere AS is_done
 )
-SELECT integration_id, model_id FROM ended WHERE success";
+SELECT integration_id, model_id FROM ended WHERE is_done";
 
 /// Unlocks what was not begun.
 const GIVE_BACK: &str = "
@@ -84,7 +87,16 @@ pub(in crate::sync) async fn settle_pushes(
     let went_well = transaction
         .query(
             &settle,
-            &[&e.integrations, &e.models, &e.leases, &e.entries, &e.gone, &e.errors, &e.waits],
+            &[
+                &e.integrations,
+                &e.models,
+                &e.leases,
+                &e.entries,
+                &e.gone,
+                &e.errors,
+                &e.waits,
+                &e.versions,
+            ],
         )
         .await?;
     if !models.is_empty() {
@@ -110,6 +122,7 @@ struct Columns<'a> {
     gone: Vec<bool>,
     errors: Vec<Option<&'a str>>,
     waits: Vec<f64>,
+    versions: Vec<i64>,
 }
 
 impl<'a> Columns<'a> {
@@ -121,6 +134,7 @@ impl<'a> Columns<'a> {
         self.entries.push(claimed.work.entry.0);
         self.gone.push(claimed.work.data.is_none());
         self.errors.push(error.map(|error| error.message.as_str()));
+        self.versions.push(claimed.version.0);
         self.waits
             .push(retry.after(claimed.work.attempts, error.and_then(|error| error.retry_after)));
     }

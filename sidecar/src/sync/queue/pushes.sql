@@ -90,12 +90,12 @@ taken AS (
     RETURNING s.integration_id, s.model_id, s.attempts
 )
 SELECT j.integration_id, j.version, j.model_id, t.attempts, j.tenant_id, j.class, j.key, j.parent_class, j.parent_key,
-       j.wanted, e.id, e.data::text, e.sealed, l.id, l.data::text, l.sealed
+       j.wanted, e.id, e.data::text, e.sealed, l.id, l.data::text, l.sealed, j.waits_for IS NOT NULL AS has_to_wait
 FROM judged j
 JOIN taken t USING (integration_id, model_id)
-JOIN integratedb.sync_entry e ON e.id = j.wanted
+-- One that was appended since this statement began is not seen yet.
+LEFT JOIN integratedb.sync_entry e ON e.id = j.wanted AND j.waits_for IS NULL
 LEFT JOIN LATERAL (
     SELECT l.id, l.data, l.sealed FROM integratedb.sync_entry l
     WHERE j.is_gone AND l.model_id = j.model_id AND NOT l.is_gone
-    ORDER BY l.id DESC LIMIT 1) l ON true
-WHERE j.waits_for IS NULL
+    ORDER BY l.id DESC LIMIT 1) l ON j.waits_for IS NULL

@@ -2,6 +2,9 @@
 
 use serde_json::value::RawValue;
 
+/// The longest key in bytes: what is longer can't be told from others by an index.
+pub(crate) const MOST_KEY: usize = 2000;
+
 /// The text of a value of a key, given its JSON: of a string what it says, of a number or a boolean how it is written.
 /// `None` for NULL, and for what is no single value.
 pub(crate) fn text(json: &[u8]) -> Option<String> {

@@ -11,7 +11,7 @@ mod read;
 mod store;
 
 pub use definition::{Parent, TableClass};
-pub(crate) use key::{join, text};
+pub(crate) use key::{MOST_KEY, join, text};
 pub use read::TableSource;
 pub(crate) use read::keys_after;
 pub use store::{ClassView, DeclareError, declare, list, load, withdraw};

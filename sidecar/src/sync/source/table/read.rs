@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use tokio_postgres::error::SqlState;
 
 use super::definition::TableClass;
-use super::key;
+use super::key::{self, MOST_KEY};
 use crate::db::{DbError, Pool};
 use crate::replication::{identifier, literal};
 use crate::sync::source::{FetchError, Fetched, Source};
@@ -62,6 +62,11 @@ impl TableSource {
         // Values that are equal can be written differently: the model is the one whose key is written as the row's.
         if key::of_values(&row.key).as_ref() != Some(&fetch.model.key) {
             return Ok(fetched);
+        }
+        if key::of_values(&row.parent).is_some_and(|key| key.len() > MOST_KEY) {
+            return Err(unexpected(format!(
+                "the key of its parent has more than {MOST_KEY} bytes"
+            )));
         }
         fetched.parent = self.class.parent.as_ref().map(|parent| {
             let key = key::of_values(&row.parent)?;
