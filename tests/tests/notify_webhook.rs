@@ -173,8 +173,8 @@ async fn a_secret_is_rotated_without_a_gap() -> Result<()> {
     // It counts from the next beginning on, which a change that comes later must have met.
     let signed = async |n: i64, by: &str| {
         until("it signs with the new one", async || {
-            setup.run(&format!("UPDATE items SET n = {n} + n")).await?;
             let count = receiver.posts().len();
+            setup.run(&format!("UPDATE items SET n = {n} + n")).await?;
             until("it came", async || Ok(receiver.posts().len() > count)).await?;
             Ok(receiver.posts().last().is_some_and(|post| post.is_signed_with(by)))
         })
