@@ -73,7 +73,7 @@ pub(crate) async fn notify(database: &str, models: u64, times: u64) -> Result<St
         let model = format!("c{}", sent / times + 1);
         // A worker that ends the job which is deleted here locks in another order. Who notifies would try again.
         while let Err(error) = client.execute(&statement, &[&model]).await {
-            if error.code() != Some(&SqlState::T_R_DEADLOCK_DETECTED) {
+            if !is_deadlock(&error) {
                 return Err(error.into());
             }
         }
@@ -99,6 +99,10 @@ pub(crate) async fn work(database: &str, source: &str, target: &str, workers: us
         Some(ended) = all.join_next() => ended?,
         _ = told.recv() => Ok(()),
     }
+}
+
+fn is_deadlock(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED)
 }
 
 struct Worker {
@@ -143,11 +147,18 @@ impl Worker {
                 integration: row.get(4),
             };
             if self.client.query_opt(&still_there, &[&job.id]).await?.is_some() {
-                let end = match self.perform(&steps, &job).await? {
-                    Done::Yes => &delete,
-                    Done::Locked => &later,
+                let end = match self.perform(&steps, &job).await {
+                    Ok(Done::Yes) => &delete,
+                    Ok(Done::Locked) => &later,
+                    Err(error) if error.downcast_ref().is_some_and(is_deadlock) => &later,
+                    Err(error) => return Err(error),
                 };
-                self.client.execute(end, &[&job.id]).await?;
+                // What is still there then is done again.
+                if let Err(error) = self.client.execute(end, &[&job.id]).await
+                    && !is_deadlock(&error)
+                {
+                    return Err(error.into());
+                }
             }
             self.client.query_one(&unlock, &[&job.id]).await?;
         }
