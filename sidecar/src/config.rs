@@ -8,9 +8,11 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use crate::notify::NotificationSettings;
+use crate::oauth::OAuthSettings;
 use crate::proxy::{CacheId, CacheSettings, Caches, ProxySettings};
 use crate::secret::Secret;
 use crate::sync::SyncSettings;
+use crate::workspaces::WorkspaceSettings;
 
 /// The settings of `integratedb serve`.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,6 +57,10 @@ pub struct Config {
     pub notifications: NotificationSettings,
     /// Sync.
     pub sync: SyncSettings,
+    /// Workspaces and the caches that are made over REST.
+    pub workspaces: WorkspaceSettings,
+    /// The authorization server for applications of third parties.
+    pub oauth: OAuthSettings,
 }
 
 /// How log lines are written.
@@ -89,6 +95,8 @@ impl Default for Config {
             caches: Caches::new(),
             notifications: NotificationSettings::default(),
             sync: SyncSettings::default(),
+            workspaces: WorkspaceSettings::default(),
+            oauth: OAuthSettings::default(),
         }
     }
 }
@@ -140,10 +148,12 @@ const NAMES: &[&str] = &[
     "caches",
     "notifications",
     "sync",
+    "workspaces",
+    "oauth",
 ];
 
 /// Of these, what only a file can hold.
-const FILE_ONLY: &[&str] = &["proxy", "caches", "notifications", "sync"];
+const FILE_ONLY: &[&str] = &["proxy", "caches", "notifications", "sync", "workspaces", "oauth"];
 
 /// Of the section `proxy`, what the environment may say, as `INTEGRATEDB_PROXY_…`.
 const PROXY_NAMES: &[&str] = &["listen", "default_cache", "workers", "max_clients", "login_secs"];

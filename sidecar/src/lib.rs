@@ -4,6 +4,7 @@
 //! Schema stage of validation, and the commands people run around a migration.
 
 pub mod api;
+mod audit;
 pub mod auth;
 pub mod cache;
 pub mod cli;
@@ -13,6 +14,7 @@ mod fields;
 mod http;
 mod listener;
 pub mod notify;
+pub mod oauth;
 pub mod proxy;
 pub mod reach;
 pub mod replication;
@@ -23,6 +25,7 @@ pub mod sync;
 pub mod telemetry;
 mod text_array;
 mod tls;
+pub mod workspaces;
 
 pub use config::Config;
 pub use server::run;

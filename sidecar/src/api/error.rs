@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::auth::Scope;
 use crate::db::DbError;
 
 /// What a request can fail with.
@@ -21,6 +22,8 @@ pub enum ApiError {
     WrongToken,
     /// 403
     Forbidden,
+    /// 403: the application was not given this scope (RFC 6750, 3.1).
+    InsufficientScope(Scope),
     /// 403: nobody may, until something is set.
     Closed(&'static str),
     /// 404
@@ -29,6 +32,8 @@ pub enum ApiError {
     MethodNotAllowed,
     /// 409: something else is in the way.
     Conflict(String),
+    /// 412: it is not any more what `If-Match` says.
+    Changed,
     /// 413
     TooLarge,
     /// 415: the body is not said to be JSON.
@@ -93,11 +98,19 @@ impl IntoResponse for ApiError {
             }
             Self::Closed(text) => (StatusCode::FORBIDDEN, detail(text)),
             Self::Forbidden => (StatusCode::FORBIDDEN, detail("Forbidden")),
+            Self::InsufficientScope(scope) => {
+                let text = format!("Forbidden: this takes the scope {scope}");
+                (StatusCode::FORBIDDEN, detail(&text))
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, detail("Not Found")),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, detail("Method Not Allowed"))
             }
             Self::Conflict(text) => (StatusCode::CONFLICT, detail(text)),
+            Self::Changed => (
+                StatusCode::PRECONDITION_FAILED,
+                detail("Precondition Failed: it has changed since; read it again"),
+            ),
             Self::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 detail("Payload Too Large: the limit is the setting max_body_bytes"),
@@ -133,6 +146,13 @@ impl IntoResponse for ApiError {
         match self {
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::InsufficientScope(scope) => {
+                let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+                // Scopes are visible letters, which a header can have.
+                if let Ok(challenge) = HeaderValue::from_str(&challenge) {
+                    headers.insert(header::WWW_AUTHENTICATE, challenge);
+                }
             }
             Self::WrongToken => {
                 let realm = HeaderValue::from_static("Token realm=\"Application\"");

@@ -9,9 +9,10 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use super::access::Access;
 use super::app::App;
 use super::error::ApiError;
-use crate::auth::{Token, Tokens};
+use crate::auth::Token;
 use crate::secret::Secret;
 
 /// From this size on, a body takes long enough to parse that other requests would wait for it.
@@ -100,7 +101,7 @@ pub(super) fn number(id: &str) -> Option<i64> {
     id.parse().ok().filter(|_| id.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The user behind the request's token. Whoever takes this refuses everybody else.
+/// Whoever calls, whom the rules have let through. Whoever takes this refuses everybody else.
 pub(super) struct Authenticated {
     /// The token the request came with.
     pub(super) token: Token,
@@ -110,12 +111,9 @@ impl FromRequestParts<App> for Authenticated {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let token = bearer(&parts.headers).ok_or(ApiError::Unauthorized)?;
-        let client = app.client().await?;
-        match Tokens::user(&**client, &token).await? {
-            Some(_) => Ok(Self { token }),
-            None => Err(ApiError::Unauthorized),
-        }
+        let access = Access::from_request_parts(parts, app).await?;
+        access.principal()?;
+        Ok(Self { token: bearer(&parts.headers).ok_or(ApiError::Unauthorized)? })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The REST API under `/api/v1`, health and metrics.
 
+mod access;
 mod app;
 mod backfills;
 mod body;
@@ -14,11 +15,13 @@ mod health;
 mod notifications;
 mod notify_status;
 mod openapi;
+mod page;
 mod router;
 mod schema;
 mod sessions;
 mod stakeholders;
 mod sync;
+mod tag;
 mod users;
 
 pub use app::App;

@@ -13,6 +13,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access::{Policy, decide};
 use super::app::App;
 use super::error::ApiError;
 use super::{
@@ -75,6 +76,7 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(health::metrics))
         .split_for_parts();
     openapi::complete(&mut document);
+    let policy = Policy::new(&document, app.clone());
     let document = Arc::new(document);
     routes
         .route(
@@ -83,6 +85,7 @@ pub fn router(app: App, config: &Config) -> Router {
         )
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware::from_fn_with_state(policy, decide))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
         .layer(middleware::from_fn_with_state(
             Duration::from_secs(config.request_timeout_secs),

@@ -1,7 +1,6 @@
 //! `/api/v1/users`: accounts. The first one needs no login; after that everything does.
 
-use axum::extract::{FromRequestParts, State};
-use axum::http::request::Parts;
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::app::App;
 use super::body::{Data, Session};
 use super::error::ApiError;
@@ -131,32 +131,6 @@ pub(super) async fn show(
     Ok(Data { data: User { id, username: row.get(0) } })
 }
 
-/// A valid login, or none while there is no user at all.
-pub(super) enum Creator {
-    /// The request carries a valid token.
-    User,
-    /// Nobody is there yet, as far as a glance can tell; creating decides.
-    Nobody,
-}
-
-impl FromRequestParts<App> for Creator {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        match Authenticated::from_request_parts(parts, app).await {
-            Ok(_) => Ok(Self::User),
-            Err(ApiError::Unauthorized) => {
-                let client = app.client().await?;
-                let row = client
-                    .query_one("SELECT NOT EXISTS (SELECT FROM integratedb.users)", &[])
-                    .await?;
-                if row.get(0) { Ok(Self::Nobody) } else { Err(ApiError::Unauthorized) }
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
 /// Creates a user. The first needs no token.
 #[utoipa::path(post, path = "/api/v1/users", tag = "users", request_body = UserBody,
     security((), ("token" = [])),
@@ -164,7 +138,7 @@ impl FromRequestParts<App> for Creator {
         (status = 401), (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
-    creator: Creator,
+    access: Access,
     Json(body): Json<UserBody>,
 ) -> Result<Response, ApiError> {
     let (username, password) = check(body.user, true)?;
@@ -178,8 +152,8 @@ pub(super) async fn create(
         .ok_or_else(|| ApiError::Internal("a password could not be hashed".to_owned()))?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
-    if matches!(creator, Creator::Nobody) {
-        // Of many first users at once, the lock lets one through; the others then see it.
+    if access.principal.is_none() {
+        // As far as a glance could tell, nobody is there yet. Of many first users at once, the lock lets one through; the others then see it.
         transaction
             .batch_execute("LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE")
             .await?;

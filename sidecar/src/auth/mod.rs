@@ -2,9 +2,13 @@
 
 mod limit;
 mod password;
+mod principal;
+mod scope;
 mod token;
 
 pub use limit::{Attempt, LoginLimit};
 pub use password::Passwords;
-pub(crate) use token::random as random_secret;
+pub use principal::{Application, Principal};
+pub use scope::Scope;
 pub use token::{Pair, Token, Tokens};
+pub(crate) use token::{hash as hash_token, random as random_secret};

@@ -73,18 +73,6 @@ impl Tokens {
         Ok(pair)
     }
 
-    /// The user behind a token that is valid now.
-    pub async fn user(client: &impl GenericClient, token: &Token) -> Result<Option<i64>, DbError> {
-        let row = client
-            .query_opt(
-                "SELECT user_id FROM integratedb.token_pairs \
-                 WHERE token_hash = $1 AND token_expires_at > now()",
-                &[&hash(token)],
-            )
-            .await?;
-        Ok(row.map(|row| row.get(0)))
-    }
-
     /// For how long a token is valid yet; `None` if it is not.
     pub async fn remaining(
         client: &impl GenericClient,
@@ -149,6 +137,7 @@ pub(crate) fn random() -> Result<Secret<String>, DbError> {
     Ok(Secret::new(hex::encode(bytes)))
 }
 
-fn hash(token: &Token) -> Vec<u8> {
+/// What the database keeps of a token.
+pub(crate) fn hash(token: &Token) -> Vec<u8> {
     Sha256::digest(token.expose_secret().as_bytes()).to_vec()
 }

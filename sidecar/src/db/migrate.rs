@@ -12,6 +12,7 @@ const MIGRATIONS: &[(i32, &str)] = &[
     (4, include_str!("../../migrations/0004_channels.sql")),
     (5, include_str!("../../migrations/0005_backfills.sql")),
     (6, include_str!("../../migrations/0006_sync.sql")),
+    (7, include_str!("../../migrations/0007_control.sql")),
 ];
 
 /// The advisory lock that lets only one sidecar migrate at a time: "idbs" as a number.

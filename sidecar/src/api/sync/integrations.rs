@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::page::{Asked, Page, limit};
 use super::whose::{self, Whose};
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Json};
+use crate::api::page::{Asked, Page, limit};
 use crate::fields::{Fields, Mistake};
 use crate::sync::integrations::{self, ConfigureError, Integration, Wanted};
 use crate::sync::status::{self, IntegrationStatus};

@@ -3,7 +3,6 @@
 mod classes;
 mod integrations;
 mod models;
-mod page;
 mod replays;
 mod routes;
 mod sources;

@@ -6,12 +6,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::page::{Asked, Page, limit};
 use super::whose::{Model, Whose};
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::Authenticated;
+use crate::api::page::{Asked, Page, limit};
 use crate::sync::status::{self, Entry, ModelState, ModelStatus, ModelSummary, ModelsFilter};
 use crate::sync::{IntegrationId, ModelId, Named, Notified, accept};
 

@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::page::{Asked, Page, limit};
 use super::whose::{self, Whose};
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Json};
+use crate::api::page::{Asked, Page, limit};
 use crate::fields::Fields;
 use crate::sync::replay::{self, Difference, Replay};
 use crate::sync::{IntegrationId, TenantId, integrations};

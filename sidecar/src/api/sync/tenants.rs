@@ -5,11 +5,11 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::page::{Asked, Page, limit};
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Id};
+use crate::api::page::{Asked, Page, limit};
 use crate::db::{DbError, Patience};
 use crate::sync::status::{self, Tenant, TenantStatus};
 use crate::sync::{SyncError, TenantId, tenants};

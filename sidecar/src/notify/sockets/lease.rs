@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
-use crate::auth::{Token, Tokens};
+use crate::auth::{Principal, Token};
 use crate::db::{DbError, Pool};
 use crate::notify::Subscriptions;
 
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(30);
 pub(crate) enum End {
     /// The sidecar stops; another one, or the next, goes on.
     Stopping,
-    /// The token is none any more: its time is up, or somebody has revoked it.
+    /// The token is none any more: its time is up, somebody has revoked it, or its user is no operator now.
     Expired,
     /// There is no such stakeholder any more.
     Deleted,
@@ -135,7 +135,8 @@ impl Lease {
         if client.query_opt(sql, &[&self.stakeholder]).await?.is_none() {
             return Ok(Some(End::Deleted));
         }
-        let user = Tokens::user(&**client, &self.token).await?;
-        Ok(user.is_none().then_some(End::Expired))
+        let principal = Principal::of(&**client, &self.token).await?;
+        let is_allowed = principal.is_some_and(|principal| principal.operator);
+        Ok((!is_allowed).then_some(End::Expired))
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
 
-use crate::api::app::App;
-use crate::api::error::ApiError;
+use super::app::App;
+use super::error::ApiError;
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]

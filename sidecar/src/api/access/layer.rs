@@ -1,0 +1,188 @@
+//! The layer that decides before a handler is asked.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use utoipa::openapi::OpenApi;
+
+use super::need::Need;
+use super::rules;
+use crate::api::app::App;
+use crate::api::error::ApiError;
+use crate::api::extract::{Client, bearer, number};
+use crate::audit::Actor;
+use crate::auth::{Principal, Scope};
+use crate::workspaces::{self, Role};
+
+/// What every operation of the API asks for. One that the table does not name is not in it, and nobody may call it.
+#[derive(Clone)]
+pub(in crate::api) struct Policy {
+    needs: Arc<HashMap<(Method, String), Option<Need>>>,
+    app: App,
+}
+
+impl Policy {
+    /// Of all operations in the document that describes the API.
+    pub(in crate::api) fn new(document: &OpenApi, app: App) -> Self {
+        let mut needs = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            let methods = [
+                (Method::GET, &item.get),
+                (Method::POST, &item.post),
+                (Method::PUT, &item.put),
+                (Method::DELETE, &item.delete),
+                (Method::PATCH, &item.patch),
+            ];
+            for (method, _) in methods.into_iter().filter(|(_, operation)| operation.is_some()) {
+                let need = rules::need(&method, path);
+                needs.insert((method, path.clone()), need);
+            }
+        }
+        Self { needs: Arc::new(needs), app }
+    }
+}
+
+/// What was found out about whoever calls.
+#[derive(Clone, Debug)]
+pub(in crate::api) struct Access {
+    /// Who calls; `None` only where that is allowed.
+    pub(in crate::api) principal: Option<Principal>,
+    /// The workspace that the path is about, and the role that the user has there.
+    pub(in crate::api) membership: Option<(i64, Role)>,
+    address: IpAddr,
+}
+
+impl Access {
+    /// Who calls.
+    pub(in crate::api) fn principal(&self) -> Result<&Principal, ApiError> {
+        self.principal.as_ref().ok_or(ApiError::Unauthorized)
+    }
+
+    /// The workspace that the path is about; that of a cache of the configuration file is none.
+    pub(in crate::api) fn workspace(&self) -> Option<i64> {
+        self.membership.map(|(workspace, _)| workspace)
+    }
+
+    /// Who makes a change, for the audit log.
+    pub(in crate::api) fn actor(&self) -> Actor {
+        Actor { principal: self.principal.clone(), address: self.address }
+    }
+}
+
+impl FromRequestParts<App> for Access {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
+        let access = parts.extensions.get::<Self>().cloned();
+        access.ok_or_else(|| ApiError::Internal("a handler that no rule stands before".to_owned()))
+    }
+}
+
+/// Refuses whoever may not, and tells the handler who may.
+pub(in crate::api) async fn decide(
+    State(policy): State<Policy>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let Some(path) = request.extensions().get::<MatchedPath>() else {
+        return Ok(next.run(request).await);
+    };
+    let method =
+        if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    let Some(need) = policy.needs.get(&(method, path.as_str().to_owned())) else {
+        // No operation: a method that the path has not, or what describes the API.
+        return Ok(next.run(request).await);
+    };
+    let need = need.ok_or_else(|| ApiError::Internal("nobody may call this".to_owned()))?;
+    let (mut parts, body) = request.into_parts();
+    let access = judge(&policy.app, need, &mut parts).await?;
+    parts.extensions.insert(access);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiError> {
+    let Client(address) = Client::from_request_parts(parts, app).await?;
+    let nobody = Access { principal: None, membership: None, address };
+    if matches!(need, Need::Public | Need::Other) {
+        return Ok(nobody);
+    }
+    let client = app.client().await?;
+    let principal = match bearer(&parts.headers) {
+        Some(token) => Principal::of(&**client, &token).await?,
+        None => None,
+    };
+    let Some(principal) = principal else {
+        return match need {
+            Need::Ticket if bearer(&parts.headers).is_none() => Ok(nobody),
+            Need::First => {
+                let sql = "SELECT NOT EXISTS (SELECT FROM integratedb.users)";
+                let is_first: bool = client.query_one(sql, &[]).await?.get(0);
+                if is_first { Ok(nobody) } else { Err(ApiError::Unauthorized) }
+            }
+            _ => Err(ApiError::Unauthorized),
+        };
+    };
+    let is_allowed = |allowed: bool| if allowed { Ok(()) } else { Err(ApiError::Forbidden) };
+    let is_user = principal.application.is_none();
+    let mut membership = None;
+    match need {
+        Need::Public | Need::Other => {}
+        Need::User => is_allowed(is_user)?,
+        Need::First | Need::Operator | Need::Ticket => is_allowed(principal.operator)?,
+        Need::Self_ => {
+            let id = parameter(parts, "id").await.and_then(|id| number(&id));
+            is_allowed(is_user && (principal.operator || id == Some(principal.user)))?;
+        }
+        Need::Workspace(least) => {
+            is_allowed(is_user)?;
+            let id = parameter(parts, "workspace").await.and_then(|id| number(&id));
+            let workspace = id.ok_or(ApiError::NotFound)?;
+            // Whoever is no member does not hear whether it exists.
+            let role = workspaces::role(&**client, workspace, principal.user).await?;
+            let role = role.ok_or(ApiError::NotFound)?;
+            is_allowed(role >= least)?;
+            membership = Some((workspace, role));
+        }
+        Need::Cache(least, scope) => {
+            allow_scope(&principal, scope)?;
+            let id = parameter(parts, "id").await.unwrap_or_default();
+            match workspaces::of_cache(&**client, &id).await? {
+                None if principal.operator => {}
+                None => return Err(ApiError::NotFound),
+                Some(workspace) => {
+                    let application = principal.application.as_ref();
+                    if application.is_some_and(|application| application.workspace != workspace) {
+                        return Err(ApiError::NotFound);
+                    }
+                    let role = workspaces::role(&**client, workspace, principal.user).await?;
+                    let role = role.ok_or(ApiError::NotFound)?;
+                    is_allowed(role >= least)?;
+                    membership = Some((workspace, role));
+                }
+            }
+        }
+        Need::Caches(scope) => allow_scope(&principal, scope)?,
+    }
+    Ok(Access { principal: Some(principal), membership, address })
+}
+
+fn allow_scope(principal: &Principal, scope: Scope) -> Result<(), ApiError> {
+    match &principal.application {
+        Some(application) if !application.scopes.contains(&scope) => {
+            Err(ApiError::InsufficientScope(scope))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A parameter of the path.
+async fn parameter(parts: &mut Parts, name: &str) -> Option<String> {
+    let all = RawPathParams::from_request_parts(parts, &()).await.ok()?;
+    all.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}

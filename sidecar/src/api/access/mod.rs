@@ -1,0 +1,8 @@
+//! Who may do what. One table ([`rules`]) says it of every operation, and one layer ([`layer`]) decides before a handler
+//! is asked: what the table does not name, nobody may.
+
+mod layer;
+mod need;
+mod rules;
+
+pub(super) use layer::{Access, Policy, decide};

@@ -1,0 +1,41 @@
+//! What can be set about workspaces and their caches; the section `[workspaces]` of the configuration file.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// The section `[workspaces]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkspaceSettings {
+    /// Networks that are not for everybody, and that the origins of workspaces' caches may be in all the same.
+    pub allow_networks: Vec<IpNet>,
+    /// The host that clients of caches connect to, for connection strings; unless told, the address that the proxy
+    /// listens on.
+    pub hostname: Option<String>,
+    /// The port that they connect to; unless told, the one that the proxy listens on.
+    pub port: Option<u16>,
+    /// The most caches of a workspace.
+    pub max_caches: u32,
+    /// The most memory that the settings of a workspace's cache may ask for, in bytes.
+    pub max_cache_bytes: usize,
+    /// A file with 32 bytes, or 64 hexadecimal digits: what credentials in the settings of caches are sealed with.
+    pub key_file: Option<PathBuf>,
+    /// Days that the audit log is kept; 0 is for ever.
+    pub audit_days: u32,
+}
+
+impl Default for WorkspaceSettings {
+    fn default() -> Self {
+        Self {
+            allow_networks: Vec::new(),
+            hostname: None,
+            port: None,
+            max_caches: 100,
+            max_cache_bytes: 256 << 20,
+            key_file: None,
+            audit_days: 400,
+        }
+    }
+}
