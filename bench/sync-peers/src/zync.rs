@@ -46,8 +46,10 @@ const STILL_THERE: &str = "SELECT FROM zync.job WHERE id = $1";
 const LATER: &str = "UPDATE zync.job SET run_at = now() + interval '3 seconds', failures = failures + 1 WHERE id = $1";
 
 const NOTIFY: &str = "
-    WITH model AS (
-        INSERT INTO zync.model (key) VALUES ($1) ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING id
+    WITH made AS (
+        INSERT INTO zync.model (key) VALUES ($1) ON CONFLICT DO NOTHING RETURNING id
+    ), model AS (
+        SELECT id FROM made UNION ALL SELECT id FROM zync.model WHERE key = $1
     ), state AS (
         INSERT INTO zync.update_state (model_id) SELECT id FROM model ON CONFLICT DO NOTHING
     ), notification AS (
@@ -71,7 +73,7 @@ pub(crate) async fn notify(database: &str, models: u64, times: u64) -> Result<St
     let began = Instant::now();
     for sent in 0..models * times {
         let model = format!("c{}", sent / times + 1);
-        // A worker that ends the job which is deleted here locks in another order. Who notifies would try again.
+        // A worker that ends the job which is deleted here may lock in another order. Who notifies would try again.
         while let Err(error) = client.execute(&statement, &[&model]).await {
             if !is_deadlock(&error) {
                 return Err(error.into());
