@@ -18,7 +18,7 @@ use super::app::App;
 use super::error::ApiError;
 use super::{
     backfills, caches, caching, channels, claims, events, health, notifications, notify_status,
-    openapi, schema, sessions, stakeholders, sync, users,
+    openapi, page, schema, sessions, stakeholders, sync, tag, users,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -85,6 +85,8 @@ pub fn router(app: App, config: &Config) -> Router {
         )
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware::from_fn(page::link))
+        .layer(middleware::from_fn(tag::not_modified))
         .layer(middleware::from_fn_with_state(policy, decide))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
         .layer(middleware::from_fn_with_state(

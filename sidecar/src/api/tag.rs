@@ -1,9 +1,14 @@
-//! Entity tags: whoever has read something changes it only if nobody else has meanwhile (RFC 9110, 8.8.3 and 13.1.1).
+//! Entity tags: whoever has read something changes it only if nobody else has meanwhile, and does not get again what it has
+//! (RFC 9110, 8.8.3, 13.1.1 and 13.1.2).
+//!
+//! A tag is of what can be set. Something that also tells figures is told in full each time, whatever its tag.
 
 use axum::Json;
-use axum::extract::FromRequestParts;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -18,18 +23,29 @@ use super::error::ApiError;
 pub(super) struct Tagged<T> {
     data: T,
     tag: String,
+    /// Whether nothing of it becomes another while the tag stays.
+    is_whole: bool,
 }
+
+/// Of an answer whose tag does not say that all of it is as it was.
+#[derive(Clone)]
+struct Moving;
 
 impl<T: Serialize> Tagged<T> {
     /// Something all of which can be changed.
     pub(super) fn new(data: T) -> Self {
         let tag = tag(&data);
-        Self { data, tag }
+        Self { data, tag, is_whole: true }
+    }
+
+    /// Something of which more can be changed than is shown: its tag is that of `settable`, which has all that is shown.
+    pub(super) fn with(data: T, settable: &impl Serialize) -> Self {
+        Self { data, tag: tag(settable), is_whole: true }
     }
 
     /// Something that also tells what nobody has set: its tag is that of `settable`.
     pub(super) fn of(data: T, settable: &impl Serialize) -> Self {
-        Self { data, tag: tag(settable) }
+        Self { data, tag: tag(settable), is_whole: false }
     }
 }
 
@@ -40,6 +56,9 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
         if let Ok(tag) = HeaderValue::from_str(&self.tag) {
             response.headers_mut().insert(header::ETAG, tag);
         }
+        if !self.is_whole {
+            response.extensions_mut().insert(Moving);
+        }
         response
     }
 }
@@ -48,6 +67,35 @@ fn tag(settable: &impl Serialize) -> String {
     // What can't be written as JSON can't be answered either.
     let text = serde_json::to_vec(settable).unwrap_or_default();
     format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16]))
+}
+
+/// Answers 304 to whoever asks for something that it has.
+pub(super) async fn not_modified(request: Request, next: Next) -> Response {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let known = if is_read { listed(request.headers(), header::IF_NONE_MATCH) } else { Vec::new() };
+    let response = next.run(request).await;
+    let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()) else {
+        return response;
+    };
+    // Which of two tags is weak does not matter here.
+    let is_known = known.iter().any(|known| known == "*" || known.trim_start_matches("W/") == tag);
+    if !is_known
+        || response.status() != StatusCode::OK
+        || response.extensions().get::<Moving>().is_some()
+    {
+        return response;
+    }
+    let (mut parts, _) = response.into_parts();
+    parts.status = StatusCode::NOT_MODIFIED;
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::empty())
+}
+
+/// The tags that a header lists. Ours have no comma.
+fn listed(headers: &HeaderMap, name: header::HeaderName) -> Vec<String> {
+    let all = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(',')).map(|tag| tag.trim().to_owned()).collect()
 }
 
 /// What a request says in `If-Match`.
