@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, Row, Transaction};
 use utoipa::ToSchema;
 
 use super::error::SyncError;
 use super::ids::TenantId;
+use super::status::Tenant;
 use super::time::rfc3339;
 use crate::seal::Sealer;
 use crate::secret::Secret;
@@ -47,44 +48,73 @@ fn open(sealer: &Sealer, id: TenantId, sealed: &[u8]) -> Option<Secret<String>> 
     String::from_utf8(opened).ok().map(Secret::new)
 }
 
-/// Keeps a tenant whose models come from an API, and says whether it is new. What could not be fetched before is tried
-/// again at once if its endpoint or its token is another now.
+/// What became of a tenant that was to be kept.
+pub enum Kept {
+    /// There was none.
+    New(Tenant),
+    /// It was otherwise, and is so now.
+    Changed(Tenant, Tenant),
+    /// It was so already.
+    Same,
+}
+
+/// Keeps a tenant whose models come from an API. What could not be fetched before is tried again at once if its endpoint or
+/// its token is another now.
 pub async fn put(
-    client: &mut Client,
+    tx: &Transaction<'_>,
     sealer: &Sealer,
     id: TenantId,
     endpoint: &str,
     token: &Secret<String>,
-) -> Result<bool, SyncError> {
+) -> Result<Kept, SyncError> {
     let sealed = sealer.seal(record(id).as_bytes(), token.expose_secret().as_bytes());
-    let tx = client.transaction().await?;
-    let sql = "INSERT INTO integratedb.sync_tenant (id, endpoint, sealed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    let is_new = tx.execute(sql, &[&id.0, &endpoint, &sealed]).await? > 0;
-    if !is_new {
-        let sql =
-            "SELECT endpoint, sealed FROM integratedb.sync_tenant WHERE id = $1 FOR NO KEY UPDATE";
-        // It may have been removed since; its client then has to say so again.
-        let row = tx.query_opt(sql, &[&id.0]).await?.ok_or_else(|| {
-            SyncError::Refused("the tenant was removed at the same time; try again".to_owned())
-        })?;
-        let is_same = row.get::<_, &str>(0) == endpoint
-            && open(sealer, id, row.get(1)).is_some_and(|known| known == *token);
-        if !is_same {
-            let sql = "UPDATE integratedb.sync_tenant
-                       SET endpoint = $2, sealed = $3, version = version + 1, updated_at = now() WHERE id = $1";
-            tx.execute(sql, &[&id.0, &endpoint, &sealed]).await?;
-            retry(&tx, id).await?;
-        }
+    let shown = Tenant::columns();
+    let sql = format!(
+        "INSERT INTO integratedb.sync_tenant AS t (id, endpoint, sealed) VALUES ($1, $2, $3)
+         ON CONFLICT DO NOTHING RETURNING {shown}"
+    );
+    if let Some(row) = tx.query_opt(&sql, &[&id.0, &endpoint, &sealed]).await? {
+        return Ok(Kept::New(Tenant::read(&row)));
     }
-    tx.commit().await?;
-    Ok(is_new)
+    let sql = format!(
+        "SELECT {shown}, t.sealed FROM integratedb.sync_tenant t WHERE t.id = $1 FOR NO KEY UPDATE"
+    );
+    // It may have been removed since; its client then has to say so again.
+    let row = tx.query_opt(&sql, &[&id.0]).await?.ok_or_else(|| {
+        SyncError::Refused("the tenant was removed at the same time; try again".to_owned())
+    })?;
+    let before = Tenant::read(&row);
+    let is_same = before.endpoint.as_deref() == Some(endpoint)
+        && open(sealer, id, row.get("sealed")).is_some_and(|known| known == *token);
+    if is_same {
+        return Ok(Kept::Same);
+    }
+    let sql = format!(
+        "UPDATE integratedb.sync_tenant t
+         SET endpoint = $2, sealed = $3, version = version + 1, updated_at = now() WHERE t.id = $1 RETURNING {shown}"
+    );
+    let row = tx.query_one(&sql, &[&id.0, &endpoint, &sealed]).await?;
+    retry(tx, id).await?;
+    Ok(Kept::Changed(before, Tenant::read(&row)))
 }
 
-/// Removes a tenant with all that belongs to it, and says whether there was one. What is under way for it changes nothing
-/// when it comes back. Nothing is deleted at its targets.
-pub async fn remove(client: &Client, id: TenantId) -> Result<bool, SyncError> {
-    let sql = "DELETE FROM integratedb.sync_tenant WHERE id = $1";
-    Ok(client.execute(sql, &[&id.0]).await? > 0)
+/// Locks a tenant that is to be removed until the transaction ends, and gives it, if there is one.
+pub async fn begin_removal(
+    tx: &Transaction<'_>,
+    id: TenantId,
+) -> Result<Option<Tenant>, SyncError> {
+    let sql = format!(
+        "SELECT {} FROM integratedb.sync_tenant t WHERE t.id = $1 FOR UPDATE",
+        Tenant::columns()
+    );
+    Ok(tx.query_opt(&sql, &[&id.0]).await?.as_ref().map(Tenant::read))
+}
+
+/// Removes a tenant with all that belongs to it. What is under way for it changes nothing when it comes back. Nothing is
+/// deleted at its targets.
+pub async fn remove(tx: &Transaction<'_>, id: TenantId) -> Result<(), SyncError> {
+    tx.execute("DELETE FROM integratedb.sync_tenant WHERE id = $1", &[&id.0]).await?;
+    Ok(())
 }
 
 /// The tenant of a stakeholder, if it has one.
@@ -125,60 +155,79 @@ pub struct TenantClass {
     pub updated_at: String,
 }
 
-/// The classes that a tenant has defined itself, or one of them, by their names.
-pub async fn classes(
-    client: &Client,
-    id: TenantId,
-    name: Option<&str>,
-) -> Result<Vec<TenantClass>, SyncError> {
-    let sql = format!(
-        "SELECT name, definition, {}, {} FROM integratedb.sync_class
-         WHERE tenant_id = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name",
-        rfc3339("inserted_at"),
-        rfc3339("updated_at")
-    );
-    let rows = client.query(&sql, &[&id.0, &name]).await?;
-    let read = |row: &tokio_postgres::Row| TenantClass {
+fn shown_class() -> String {
+    format!("name, definition, {}, {}", rfc3339("inserted_at"), rfc3339("updated_at"))
+}
+
+fn read_class(row: &Row) -> TenantClass {
+    TenantClass {
         name: row.get(0),
         definition: row.get(1),
         inserted_at: row.get(2),
         updated_at: row.get(3),
-    };
-    Ok(rows.iter().map(read).collect())
+    }
 }
 
-/// Keeps a class of a tenant whose models come from an API, and says whether it is new; `None` if there is no such tenant.
-/// What could not be fetched before is tried again at once if the class is another now. The definition was checked before.
+/// The first `limit` classes that a tenant has defined itself, by name, after the one of this name.
+pub async fn classes(
+    client: &Client,
+    id: TenantId,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<TenantClass>, SyncError> {
+    let sql = format!(
+        "SELECT {} FROM integratedb.sync_class
+         WHERE tenant_id = $1 AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3",
+        shown_class()
+    );
+    Ok(client.query(&sql, &[&id.0, &after, &limit]).await?.iter().map(read_class).collect())
+}
+
+/// One of them, if the tenant has it.
+pub async fn class(
+    client: &Client,
+    id: TenantId,
+    name: &str,
+) -> Result<Option<TenantClass>, SyncError> {
+    let sql = format!(
+        "SELECT {} FROM integratedb.sync_class WHERE tenant_id = $1 AND name = $2",
+        shown_class()
+    );
+    Ok(client.query_opt(&sql, &[&id.0, &name]).await?.as_ref().map(read_class))
+}
+
+/// Has whoever else changes a class of a tenant whose models come from an API wait until the transaction ends; false if
+/// there is no such tenant.
+pub async fn hold_classes(tx: &Transaction<'_>, id: TenantId) -> Result<bool, SyncError> {
+    let sql = "SELECT FROM integratedb.sync_tenant WHERE id = $1 AND endpoint IS NOT NULL FOR NO KEY UPDATE";
+    Ok(tx.query_opt(sql, &[&id.0]).await?.is_some())
+}
+
+/// Keeps a class of a tenant whose models come from an API, and says whether it is another now. If so, what could not be
+/// fetched before is tried again at once. The definition was checked before.
 pub async fn put_class(
-    client: &mut Client,
+    tx: &Transaction<'_>,
     id: TenantId,
     name: &str,
     definition: &Value,
-) -> Result<Option<bool>, SyncError> {
-    let tx = client.transaction().await?;
-    let sql =
-        "SELECT FROM integratedb.sync_tenant WHERE id = $1 AND endpoint IS NOT NULL FOR KEY SHARE";
-    if tx.query_opt(sql, &[&id.0]).await?.is_none() {
-        return Ok(None);
-    }
+) -> Result<bool, SyncError> {
     let sql =
         "INSERT INTO integratedb.sync_class AS c (tenant_id, name, definition) VALUES ($1, $2, $3)
                ON CONFLICT (tenant_id, name) DO UPDATE
                SET definition = EXCLUDED.definition, version = c.version + 1, updated_at = now()
-               WHERE c.definition <> EXCLUDED.definition
-               RETURNING version = 1";
-    let row = tx.query_opt(sql, &[&id.0, &name, definition]).await?;
-    if row.is_some() {
-        retry(&tx, id).await?;
+               WHERE c.definition <> EXCLUDED.definition";
+    let is_changed = tx.execute(sql, &[&id.0, &name, definition]).await? > 0;
+    if is_changed {
+        retry(tx, id).await?;
     }
-    tx.commit().await?;
-    Ok(Some(row.is_some_and(|row| row.get(0))))
+    Ok(is_changed)
 }
 
-/// Removes a class that a tenant has defined, and says whether there was one. Models that are of it stay as they are.
-pub async fn remove_class(client: &Client, id: TenantId, name: &str) -> Result<bool, SyncError> {
+/// Removes a class that a tenant has defined. Models that are of it stay as they are.
+pub async fn remove_class(tx: &Transaction<'_>, id: TenantId, name: &str) -> Result<(), SyncError> {
     let sql = "DELETE FROM integratedb.sync_class WHERE tenant_id = $1 AND name = $2";
-    Ok(client.execute(sql, &[&id.0, &name]).await? > 0)
+    tx.execute(sql, &[&id.0, &name]).await?;
+    Ok(())
 }
 
 /// Has what could not be fetched tried again at once.

@@ -1,7 +1,7 @@
 //! What can be declared, and what those are told whose class can't be.
 
 use anyhow::{Context, Result, ensure};
-use integratedb_sidecar::sync::source::table::{list, withdraw};
+use integratedb_sidecar::sync::source::table::list;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -116,16 +116,19 @@ async fn what_is_left_out_is_filled_in_and_the_same_again_changes_nothing() -> R
     ensure!(other.version == 2, "{other:?}");
     world.declare("order", order).await?;
 
-    let mut client = world.pool.get().await?;
-    let refused = withdraw(&mut client, world.stakeholder, "customer").await;
+    let client = world.pool.get().await?;
+    let refused = world.withdraw("customer").await;
     ensure!(
         refused.is_err_and(|error| error.to_string().contains("the parent of order")),
         "the parent"
     );
-    ensure!(withdraw(&mut client, world.stakeholder, "order").await?, "it was there");
-    ensure!(!withdraw(&mut client, world.stakeholder, "order").await?, "it was gone");
-    let names: Vec<String> =
-        list(&client, world.stakeholder, None).await?.into_iter().map(|class| class.name).collect();
+    ensure!(world.withdraw("order").await?, "it was there");
+    ensure!(!world.withdraw("order").await?, "it was gone");
+    let names: Vec<String> = list(&client, world.stakeholder, None, 1000)
+        .await?
+        .into_iter()
+        .map(|class| class.name)
+        .collect();
     ensure!(names == ["customer"], "{names:?}");
     Ok(())
 }

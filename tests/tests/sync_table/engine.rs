@@ -1,7 +1,6 @@
 //! The whole of it, in a sidecar: what is fetched becomes entries. And the example of the docs.
 
 use anyhow::{Context, Result, ensure};
-use integratedb_sidecar::sync::source::table::withdraw;
 use serde_json::{Value, json};
 use support::until;
 
@@ -64,9 +63,7 @@ async fn entries_keep_in_step_with_rows_and_their_parents() -> Result<()> {
         world.client.batch_execute(sql).await?;
         world.in_step().await.with_context(|| sql.to_owned())?;
     }
-    let mut client = world.pool.get().await?;
-    ensure!(withdraw(&mut client, world.stakeholder, "order").await?, "it was there");
-    drop(client);
+    ensure!(world.withdraw("order").await?, "it was there");
     let before = world.latest("order").await?;
     world
         .client

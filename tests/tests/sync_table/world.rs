@@ -10,7 +10,7 @@ use integratedb_sidecar::notify::{NotificationSettings, Notifications};
 use integratedb_sidecar::secret::Secret;
 use integratedb_sidecar::sync::follow::Follower;
 use integratedb_sidecar::sync::source::table::{
-    ClassView, DeclareError, TableSource, declare, load,
+    ClassView, DeclareError, TableSource, begin, declare, load, withdraw,
 };
 use integratedb_sidecar::sync::source::{FetchError, Fetched, Source};
 use integratedb_sidecar::sync::{Fetch, ModelId, Named, TenantId};
@@ -91,11 +91,26 @@ impl World {
         definition: Value,
     ) -> Result<Result<ClassView, Vec<(String, String)>>> {
         let mut client = self.pool.get().await?;
-        match declare(&mut client, self.stakeholder, name, &definition).await {
-            Ok((view, _)) => Ok(Ok(view)),
+        let transaction = client.transaction().await?;
+        begin(&transaction, self.stakeholder, name).await?;
+        match declare(&transaction, self.stakeholder, name, &definition).await {
+            Ok(view) => {
+                transaction.commit().await?;
+                Ok(Ok(view))
+            }
             Err(DeclareError::Invalid(wrong)) => Ok(Err(wrong)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Withdraws a class; false if there was none.
+    pub(crate) async fn withdraw(&self, name: &str) -> Result<bool> {
+        let mut client = self.pool.get().await?;
+        let transaction = client.transaction().await?;
+        begin(&transaction, self.stakeholder, name).await?;
+        let is_withdrawn = withdraw(&transaction, self.stakeholder, name).await?;
+        transaction.commit().await?;
+        Ok(is_withdrawn)
     }
 
     pub(crate) async fn declare(&self, name: &str, definition: Value) -> Result<ClassView> {

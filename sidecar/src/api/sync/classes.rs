@@ -6,12 +6,16 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::record;
+use crate::api::access::Access;
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Id, Json, number};
+use crate::api::page::{Asked, Names, limit_of_short};
+use crate::api::tag::{IfMatch, Tagged};
 use crate::sync::TenantId;
 use crate::sync::source::classes;
 use crate::sync::tenants::{self, TenantClass};
@@ -44,49 +48,57 @@ pub(super) struct ClassBody {
     class: Value,
 }
 
+/// Which of what has names.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Those after the one with this name.
+    pub(super) after: Option<String>,
+    /// At most so many: 1 to 1000, 1000 unless told.
+    pub(super) limit: Option<i64>,
+}
+
 /// The classes that a tenant has defined itself, by their names.
-#[utoipa::path(get, path = "/api/v1/sync/tenants/{id}/classes", tag = "sync", params(("id" = i64, Path)),
-    security(("token" = [])), responses((status = 200, body = Data<Vec<TenantClass>>), (status = 404)))]
+#[utoipa::path(get, path = "/api/v1/sync/tenants/{id}/classes", tag = "sync", params(("id" = i64, Path), Which),
+    security(("token" = [])), responses((status = 200, body = Names<TenantClass>), (status = 400), (status = 404)))]
 pub(super) async fn list_classes(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<Vec<TenantClass>>, ApiError> {
+    Asked(which): Asked<Which>,
+) -> Result<Names<TenantClass>, ApiError> {
     let client = app.client().await?;
     let sql = "SELECT FROM integratedb.sync_tenant WHERE id = $1";
     client.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
-    Ok(Data { data: tenants::classes(&client, TenantId(id), None).await? })
-}
-
-async fn one(
-    client: &tokio_postgres::Client,
-    id: i64,
-    name: &str,
-) -> Result<TenantClass, ApiError> {
-    let found = tenants::classes(client, TenantId(id), Some(name)).await?;
-    found.into_iter().next().ok_or(ApiError::NotFound)
+    let limit = limit_of_short(which.limit);
+    let found = tenants::classes(&client, TenantId(id), which.after.as_deref(), limit).await?;
+    Ok(Names::new(found, limit, |class| class.name.clone()))
 }
 
 /// A class that a tenant has defined itself.
 #[utoipa::path(get, path = "/api/v1/sync/tenants/{id}/classes/{name}", tag = "sync",
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<TenantClass>), (status = 404)))]
+    responses((status = 200, body = Data<TenantClass>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show_class(
     State(app): State<App>,
     _: Authenticated,
     Named(id, name): Named,
-) -> Result<Data<TenantClass>, ApiError> {
-    Ok(Data { data: one(&*app.client().await?, id, &name).await? })
+) -> Result<Tagged<TenantClass>, ApiError> {
+    let found = tenants::class(&*app.client().await?, TenantId(id), &name).await?;
+    Ok(Tagged::new(found.ok_or(ApiError::NotFound)?))
 }
 
 /// Defines a class of a tenant. One of Zync's with the same name counts no more for this tenant.
 #[utoipa::path(put, path = "/api/v1/sync/tenants/{id}/classes/{name}", tag = "sync", request_body = ClassBody,
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<TenantClass>), (status = 201, body = Data<TenantClass>), (status = 404),
+    responses((status = 200, body = Data<TenantClass>, headers(("ETag" = String))),
+        (status = 201, body = Data<TenantClass>, headers(("ETag" = String))), (status = 404), (status = 412),
         (status = 422)))]
 pub(super) async fn put_class(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
+    if_match: IfMatch,
     Named(id, name): Named,
     Json(body): Json<ClassBody>,
 ) -> Result<Response, ApiError> {
@@ -100,27 +112,50 @@ pub(super) async fn put_class(
         return Err(wrong(vec![(what, String::new())]));
     }
     classes::define(&name, &body.class).map_err(wrong)?;
+    let tenant = TenantId(id);
     let mut client = app.client().await?;
-    let put = tenants::put_class(&mut client, TenantId(id), &name, &body.class).await?;
-    let status = match put.ok_or(ApiError::NotFound)? {
-        true => StatusCode::CREATED,
-        false => StatusCode::OK,
-    };
+    let transaction = client.transaction().await?;
+    if !tenants::hold_classes(&transaction, tenant).await? {
+        return Err(ApiError::NotFound);
+    }
+    let before = tenants::class(transaction.client(), tenant, &name).await?;
+    if_match.check(before.as_ref())?;
+    let is_changed = tenants::put_class(&transaction, tenant, &name, &body.class).await?;
+    let after = tenants::class(transaction.client(), tenant, &name).await?;
+    if is_changed {
+        let subject = path(id, &name);
+        record(&transaction, &access, "class.put", &subject, before.as_ref(), after.as_ref())
+            .await?;
+    }
+    transaction.commit().await?;
     app.sync().wake.notify_one();
-    Ok((status, Data { data: one(&client, id, &name).await? }).into_response())
+    let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Tagged::new(after.ok_or(ApiError::NotFound)?)).into_response())
+}
+
+fn path(id: i64, name: &str) -> String {
+    format!("/api/v1/sync/tenants/{id}/classes/{}", super::segment(name))
 }
 
 /// Forgets a class. Models that are of it stay as they are.
 #[utoipa::path(delete, path = "/api/v1/sync/tenants/{id}/classes/{name}", tag = "sync",
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 204), (status = 404)))]
+    responses((status = 204), (status = 404), (status = 412)))]
 pub(super) async fn delete_class(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
+    if_match: IfMatch,
     Named(id, name): Named,
 ) -> Result<StatusCode, ApiError> {
-    match tenants::remove_class(&*app.client().await?, TenantId(id), &name).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(ApiError::NotFound),
-    }
+    let tenant = TenantId(id);
+    let mut client = app.client().await?;
+    let transaction = client.transaction().await?;
+    tenants::hold_classes(&transaction, tenant).await?;
+    let before = tenants::class(transaction.client(), tenant, &name).await?;
+    let before = before.ok_or(ApiError::NotFound)?;
+    if_match.check(Some(&before))?;
+    tenants::remove_class(&transaction, tenant, &name).await?;
+    record(&transaction, &access, "class.delete", &path(id, &name), Some(&before), None).await?;
+    transaction.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::record;
 use super::whose::{self, Whose};
+use crate::api::access::Access;
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Json};
 use crate::api::page::{Asked, Page, limit};
+use crate::api::tag::{IfMatch, Tagged};
 use crate::fields::{Fields, Mistake};
 use crate::sync::integrations::{self, ConfigureError, Integration, Wanted};
 use crate::sync::status::{self, IntegrationStatus};
@@ -48,7 +51,7 @@ pub(super) struct Which {
     /// Those after the one with this id.
     #[serde(default)]
     after: i64,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
@@ -212,14 +215,23 @@ fn classes(value: &Value, fields: &mut Fields<'_>) -> Vec<String> {
     classes
 }
 
-async fn view(
+async fn show(
     client: &tokio_postgres::Client,
     tenant: TenantId,
     id: IntegrationId,
-) -> Result<IntegrationView, ApiError> {
-    let integration = integrations::show(client, tenant, id).await?.ok_or(ApiError::NotFound)?;
-    let status = status::integration(client, id).await?.ok_or(ApiError::NotFound)?;
-    Ok(IntegrationView { integration, status })
+) -> Result<Integration, ApiError> {
+    integrations::show(client, tenant, id).await?.ok_or(ApiError::NotFound)
+}
+
+/// An integration with its status. Each change of what is set of it, secrets too, gives it another time.
+async fn view(
+    client: &tokio_postgres::Client,
+    integration: Integration,
+) -> Result<Tagged<IntegrationView>, ApiError> {
+    let status = status::integration(client, IntegrationId(integration.id)).await?;
+    let status = status.ok_or(ApiError::NotFound)?;
+    let settable = integration.clone();
+    Ok(Tagged::of(IntegrationView { integration, status }, &settable))
 }
 
 /// The integrations of a tenant, by their ids.
@@ -230,39 +242,37 @@ pub(super) async fn list_integrations(
     _: Authenticated,
     whose: Whose,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<Page<Integration>>, ApiError> {
+) -> Result<Page<Integration>, ApiError> {
     let Some(tenant) = whose.tenant() else {
-        return Ok(axum::Json(Page { data: Vec::new(), next: None }));
+        return Ok(Page { data: Vec::new(), next: None });
     };
     let limit = limit(which.limit);
     let data = integrations::list(&*app.client().await?, tenant, which.after, limit).await?;
-    let is_full = i64::try_from(data.len()).is_ok_and(|len| len == limit);
-    let next = data.last().filter(|_| is_full).map(|integration| integration.id);
-    Ok(axum::Json(Page { data, next }))
+    Ok(Page::new(data, limit, |integration| integration.id))
 }
 
 /// An integration, and how the models are at its target.
 #[utoipa::path(get, path = "/integrations/{integration}", tag = "sync",
     params(("id" = i64, Path), ("integration" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<IntegrationView>), (status = 404)))]
+    responses((status = 200, body = Data<IntegrationView>, headers(("ETag" = String))), (status = 404)))]
 pub(super) async fn show_integration(
     State(app): State<App>,
     _: Authenticated,
     whose: Whose,
     whose::Integration(id): whose::Integration,
-) -> Result<Data<IntegrationView>, ApiError> {
+) -> Result<Tagged<IntegrationView>, ApiError> {
     let client = app.client().await?;
-    Ok(Data { data: view(&client, whose.found()?, IntegrationId(id)).await? })
+    view(&client, show(&client, whose.found()?, IntegrationId(id)).await?).await
 }
 
 /// Makes an integration. All models in its scope are pushed, and from then on whatever becomes of them.
 #[utoipa::path(post, path = "/integrations", tag = "sync", request_body = IntegrationBody,
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 201, body = Data<IntegrationView>, headers(("Location" = String))), (status = 404),
-        (status = 422)))]
+    responses((status = 201, body = Data<IntegrationView>, headers(("Location" = String), ("ETag" = String))),
+        (status = 404), (status = 422)))]
 pub(super) async fn create_integration(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     whose: Whose,
     Json(body): Json<IntegrationBody>,
 ) -> Result<Response, ApiError> {
@@ -270,89 +280,124 @@ pub(super) async fn create_integration(
     let sealer = super::sealer(&app)?;
     let mut client = app.client().await?;
     let tenant = whose.made(&client).await?;
-    let id = integrations::create(&mut client, sealer.as_ref(), tenant, &wanted).await?;
+    let transaction = client.transaction().await?;
+    let id = integrations::create(&transaction, sealer.as_ref(), tenant, &wanted).await?;
+    let made = show(transaction.client(), tenant, id).await?;
+    let path = path(&whose, tenant, id);
+    record(&transaction, &access, "integration.create", &path, None, Some(&made)).await?;
+    transaction.commit().await?;
     app.sync().wake.notify_one();
-    let location = [(header::LOCATION, whose.path(tenant, &format!("integrations/{id}")))];
-    let data = view(&client, tenant, id).await?;
-    Ok((StatusCode::CREATED, location, Data { data }).into_response())
+    let location = [(header::LOCATION, path)];
+    Ok((StatusCode::CREATED, location, view(&client, made).await?).into_response())
 }
 
 /// Makes an integration what is asked for. Where its target or its scope is another, all models in its scope are pushed;
 /// what is not in it any more stays at the target.
 #[utoipa::path(put, path = "/integrations/{integration}", tag = "sync", request_body = IntegrationBody,
     params(("id" = i64, Path), ("integration" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<IntegrationView>), (status = 404), (status = 409), (status = 422)))]
+    responses((status = 200, body = Data<IntegrationView>, headers(("ETag" = String))), (status = 404), (status = 409),
+        (status = 412), (status = 422)))]
 pub(super) async fn put_integration(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
+    if_match: IfMatch,
     whose: Whose,
     whose::Integration(id): whose::Integration,
     Json(body): Json<IntegrationBody>,
-) -> Result<Data<IntegrationView>, ApiError> {
+) -> Result<Tagged<IntegrationView>, ApiError> {
     let (tenant, id) = (whose.found()?, IntegrationId(id));
     let sealer = super::sealer(&app)?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     let before = integrations::begin(&transaction, sealer.as_ref(), tenant, id).await?;
+    let shown_before = show(transaction.client(), tenant, id).await?;
+    if_match.check(Some(&shown_before))?;
     let hidden = |kind: &str| before.hidden(kind).cloned();
     let wanted = read(&body.integration, hidden, &app.sync().settings)?;
     integrations::replace(&transaction, sealer.as_ref(), tenant, id, &before, &wanted).await?;
+    let shown = show(transaction.client(), tenant, id).await?;
+    let path = path(&whose, tenant, id);
+    let (from, to) = (Some(&shown_before), Some(&shown));
+    record(&transaction, &access, "integration.put", &path, from, to).await?;
     transaction.commit().await?;
     app.sync().wake.notify_one();
-    Ok(Data { data: view(&client, tenant, id).await? })
+    view(&client, shown).await
+}
+
+fn path(whose: &Whose, tenant: TenantId, id: IntegrationId) -> String {
+    whose.path(tenant, &format!("integrations/{id}"))
 }
 
 /// Forgets an integration. Its target keeps what it has.
 #[utoipa::path(delete, path = "/integrations/{integration}", tag = "sync",
     params(("id" = i64, Path), ("integration" = i64, Path)), security(("token" = [])),
-    responses((status = 204), (status = 404)))]
+    responses((status = 204), (status = 404), (status = 412)))]
 pub(super) async fn delete_integration(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
+    if_match: IfMatch,
     whose: Whose,
     whose::Integration(id): whose::Integration,
 ) -> Result<StatusCode, ApiError> {
-    integrations::remove(&*app.client().await?, whose.found()?, IntegrationId(id)).await?;
+    let (tenant, id) = (whose.found()?, IntegrationId(id));
+    let mut client = app.client().await?;
+    let transaction = client.transaction().await?;
+    let before = integrations::begin_removal(&transaction, tenant, id).await?;
+    if_match.check(Some(&before))?;
+    integrations::remove(&transaction, tenant, id).await?;
+    let path = path(&whose, tenant, id);
+    record(&transaction, &access, "integration.delete", &path, Some(&before), None).await?;
+    transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn set_enabled(
     app: &App,
+    access: &Access,
     whose: &Whose,
     id: IntegrationId,
     is_enabled: bool,
-) -> Result<Data<IntegrationView>, ApiError> {
+) -> Result<Tagged<IntegrationView>, ApiError> {
     let tenant = whose.found()?;
     let mut client = app.client().await?;
-    integrations::set_enabled(&mut client, tenant, id, is_enabled).await?;
+    let transaction = client.transaction().await?;
+    let before = integrations::hold(&transaction, tenant, id).await?;
+    let is_changed = integrations::set_enabled(&transaction, tenant, id, is_enabled).await?;
+    let after = show(transaction.client(), tenant, id).await?;
+    if is_changed {
+        let action = if is_enabled { "integration.enable" } else { "integration.disable" };
+        let path = path(whose, tenant, id);
+        record(&transaction, access, action, &path, Some(&before), Some(&after)).await?;
+    }
+    transaction.commit().await?;
     app.sync().wake.notify_one();
-    Ok(Data { data: view(&client, tenant, id).await? })
+    view(&client, after).await
 }
 
 /// Has an integration push again. All models in its scope are due, also those that came while it was disabled.
 #[utoipa::path(post, path = "/integrations/{integration}/enable", tag = "sync",
     params(("id" = i64, Path), ("integration" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<IntegrationView>), (status = 404)))]
+    responses((status = 200, body = Data<IntegrationView>, headers(("ETag" = String))), (status = 404)))]
 pub(super) async fn enable_integration(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     whose: Whose,
     whose::Integration(id): whose::Integration,
-) -> Result<Data<IntegrationView>, ApiError> {
-    set_enabled(&app, &whose, IntegrationId(id), true).await
+) -> Result<Tagged<IntegrationView>, ApiError> {
+    set_enabled(&app, &access, &whose, IntegrationId(id), true).await
 }
 
 /// Has an integration push nothing, once what is under way has ended.
 #[utoipa::path(post, path = "/integrations/{integration}/disable", tag = "sync",
     params(("id" = i64, Path), ("integration" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<IntegrationView>), (status = 404)))]
+    responses((status = 200, body = Data<IntegrationView>, headers(("ETag" = String))), (status = 404)))]
 pub(super) async fn disable_integration(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     whose: Whose,
     whose::Integration(id): whose::Integration,
-) -> Result<Data<IntegrationView>, ApiError> {
-    set_enabled(&app, &whose, IntegrationId(id), false).await
+) -> Result<Tagged<IntegrationView>, ApiError> {
+    set_enabled(&app, &access, &whose, IntegrationId(id), false).await
 }
 
 #[cfg(test)]

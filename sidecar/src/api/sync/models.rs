@@ -11,7 +11,8 @@ use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::Authenticated;
-use crate::api::page::{Asked, Page, limit};
+use crate::api::page::{Asked, Latest, Page, limit};
+use crate::api::tag::Tagged;
 use crate::sync::status::{self, Entry, ModelState, ModelStatus, ModelSummary, ModelsFilter};
 use crate::sync::{IntegrationId, ModelId, Named, Notified, accept};
 
@@ -28,7 +29,7 @@ pub(super) struct Which {
     integration: Option<i64>,
     /// Those after the one with this id.
     after: Option<i64>,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Which {
 pub(super) struct Before {
     /// Those before the one with this id.
     before: Option<i64>,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
@@ -51,13 +52,10 @@ pub(super) async fn list_models(
     _: Authenticated,
     whose: Whose,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<Page<ModelSummary>>, ApiError> {
+) -> Result<Page<ModelSummary>, ApiError> {
     let Some(tenant) = whose.tenant() else {
-        return Ok(axum::Json(Page { data: Vec::new(), next: None }));
+        return Ok(Page { data: Vec::new(), next: None });
     };
-    if which.class.as_ref().is_some_and(|class| class.contains('\0')) {
-        return Err(ApiError::BadRequest("Bad Request: class has the character 0".to_owned()));
-    }
     let filter = ModelsFilter {
         class: which.class,
         state: which.state,
@@ -65,39 +63,40 @@ pub(super) async fn list_models(
     };
     let client = app.client().await?;
     let found = status::models(&client, tenant, &filter, which.after, limit(which.limit)).await?;
-    Ok(axum::Json(Page { data: found.models, next: found.next }))
+    Ok(Page { data: found.models, next: found.next })
 }
 
 /// A model: how it is fetched, and at each integration when it last went well, what is wrong, when it is tried again, and
 /// what it waits for.
 #[utoipa::path(get, path = "/models/{model}", tag = "sync", params(("id" = i64, Path), ("model" = i64, Path)),
-    security(("token" = [])), responses((status = 200, body = Data<ModelStatus>), (status = 404)))]
+    security(("token" = [])), responses((status = 200, body = Data<ModelStatus>, headers(("ETag" = String))),
+        (status = 304), (status = 404)))]
 pub(super) async fn show_model(
     State(app): State<App>,
     _: Authenticated,
     whose: Whose,
     Model(id): Model,
-) -> Result<Data<ModelStatus>, ApiError> {
+) -> Result<Tagged<ModelStatus>, ApiError> {
     let client = app.client().await?;
     let found = status::model(&client, whose.found()?, ModelId(id)).await?;
-    Ok(Data { data: found.ok_or(ApiError::NotFound)? })
+    Ok(Tagged::new(found.ok_or(ApiError::NotFound)?))
 }
 
 /// What was fetched of a model, the latest first. What an API has said is encrypted and not shown.
 #[utoipa::path(get, path = "/models/{model}/entries", tag = "sync",
     params(("id" = i64, Path), ("model" = i64, Path), Before), security(("token" = [])),
-    responses((status = 200, body = Data<Vec<Entry>>), (status = 400), (status = 404)))]
+    responses((status = 200, body = Latest<Entry>), (status = 400), (status = 404)))]
 pub(super) async fn list_entries(
     State(app): State<App>,
     _: Authenticated,
     whose: Whose,
     Model(id): Model,
     Asked(which): Asked<Before>,
-) -> Result<Data<Vec<Entry>>, ApiError> {
+) -> Result<Latest<Entry>, ApiError> {
     let client = app.client().await?;
     let (tenant, limit) = (whose.found()?, limit(which.limit));
     let found = status::entries(&client, tenant, ModelId(id), which.before, limit).await?;
-    Ok(Data { data: found.ok_or(ApiError::NotFound)? })
+    Ok(Latest::new(found.ok_or(ApiError::NotFound)?, limit, |entry| entry.id))
 }
 
 /// Has a model fetched now, as a notification would. It is pushed to where its entry is not there yet.

@@ -7,12 +7,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::record;
 use super::whose::{self, Whose};
+use crate::api::access::Access;
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Json};
-use crate::api::page::{Asked, Page, limit};
+use crate::api::page::{Asked, Latest, Page, limit};
+use crate::api::tag::Tagged;
 use crate::fields::Fields;
 use crate::sync::replay::{self, Difference, Replay};
 use crate::sync::{IntegrationId, TenantId, integrations};
@@ -34,7 +37,7 @@ pub(super) struct SyncReplayBody {
 pub(super) struct Before {
     /// Those before the one with this id.
     before: Option<i64>,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
@@ -47,7 +50,7 @@ pub(super) struct Which {
     action: Option<Action>,
     /// Those of models after the one with this id.
     after: Option<i64>,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
@@ -90,18 +93,26 @@ async fn check(
         (status = 422)))]
 pub(super) async fn create_replay(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     whose: Whose,
     whose::Integration(id): whose::Integration,
     Json(body): Json<SyncReplayBody>,
 ) -> Result<Response, ApiError> {
     let is_dry_run = read(&body.replay)?;
-    let (tenant, client) = (whose.found()?, app.client().await?);
-    let integration = check(&client, tenant, id).await?;
-    let made = replay::create(&client, integration, is_dry_run).await?.ok_or(ApiError::NotFound)?;
+    let (tenant, mut client) = (whose.found()?, app.client().await?);
+    let transaction = client.transaction().await?;
+    let integration = check(transaction.client(), tenant, id).await?;
+    let made = replay::create(transaction.client(), integration, is_dry_run).await?;
+    let made = made.ok_or(ApiError::NotFound)?;
+    let path = path(&whose, tenant, id, made.id);
+    record(&transaction, &access, "replay.create", &path, None, Some(&made)).await?;
+    transaction.commit().await?;
     app.sync().wake.notify_one();
-    let path = whose.path(tenant, &format!("integrations/{id}/replays/{}", made.id));
     Ok((StatusCode::CREATED, [(header::LOCATION, path)], Data { data: made }).into_response())
+}
+
+fn path(whose: &Whose, tenant: TenantId, integration: i64, replay: i64) -> String {
+    whose.path(tenant, &format!("integrations/{integration}/replays/{replay}"))
 }
 
 /// Whether it is to be a dry run. That has to be said: without, everything is pushed again.
@@ -129,35 +140,36 @@ fn read(asked: &Value) -> Result<bool, ApiError> {
 /// The replays of an integration, the latest first.
 #[utoipa::path(get, path = "/integrations/{integration}/replays", tag = "sync",
     params(("id" = i64, Path), ("integration" = i64, Path), Before), security(("token" = [])),
-    responses((status = 200, body = Data<Vec<Replay>>), (status = 400), (status = 404)))]
+    responses((status = 200, body = Latest<Replay>), (status = 400), (status = 404)))]
 pub(super) async fn list_replays(
     State(app): State<App>,
     _: Authenticated,
     whose: Whose,
     whose::Integration(id): whose::Integration,
     Asked(which): Asked<Before>,
-) -> Result<Data<Vec<Replay>>, ApiError> {
+) -> Result<Latest<Replay>, ApiError> {
     let (tenant, client) = (whose.found()?, app.client().await?);
     let integration = check(&client, tenant, id).await?;
-    let data = replay::list(&client, integration, which.before, limit(which.limit)).await?;
-    Ok(Data { data })
+    let limit = limit(which.limit);
+    let data = replay::list(&client, integration, which.before, limit).await?;
+    Ok(Latest::new(data, limit, |replay| replay.id))
 }
 
 /// A replay, and how far it is.
 #[utoipa::path(get, path = "/integrations/{integration}/replays/{replay}", tag = "sync",
     params(("id" = i64, Path), ("integration" = i64, Path), ("replay" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Replay>), (status = 404)))]
+    responses((status = 200, body = Data<Replay>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show_replay(
     State(app): State<App>,
     _: Authenticated,
     whose: Whose,
     whose::Integration(id): whose::Integration,
     whose::Replay(replay): whose::Replay,
-) -> Result<Data<Replay>, ApiError> {
+) -> Result<Tagged<Replay>, ApiError> {
     let (tenant, client) = (whose.found()?, app.client().await?);
     let integration = check(&client, tenant, id).await?;
     let found = replay::show(&client, integration, replay).await?;
-    Ok(Data { data: found.ok_or(ApiError::NotFound)? })
+    Ok(Tagged::new(found.ok_or(ApiError::NotFound)?))
 }
 
 /// What a dry run has found so far, by model.
@@ -171,16 +183,14 @@ pub(super) async fn list_differences(
     whose::Integration(id): whose::Integration,
     whose::Replay(replay): whose::Replay,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<Page<Difference>>, ApiError> {
+) -> Result<Page<Difference>, ApiError> {
     let (tenant, client) = (whose.found()?, app.client().await?);
     let integration = check(&client, tenant, id).await?;
     let (action, limit) = (which.action.map(Action::as_str), limit(which.limit));
     let found =
         replay::differences(&client, integration, replay, action, which.after, limit).await?;
     let data = found.ok_or(ApiError::NotFound)?;
-    let is_full = i64::try_from(data.len()).is_ok_and(|len| len == limit);
-    let next = data.last().filter(|_| is_full).map(|difference| difference.model_id);
-    Ok(axum::Json(Page { data, next }))
+    Ok(Page::new(data, limit, |difference| difference.model_id))
 }
 
 /// Ends a replay. What it has made due so far is pushed all the same.
@@ -189,13 +199,20 @@ pub(super) async fn list_differences(
     responses((status = 200, body = Data<Replay>), (status = 404), (status = 409)))]
 pub(super) async fn cancel_replay(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     whose: Whose,
     whose::Integration(id): whose::Integration,
     whose::Replay(replay): whose::Replay,
 ) -> Result<Data<Replay>, ApiError> {
-    let (tenant, client) = (whose.found()?, app.client().await?);
-    let integration = check(&client, tenant, id).await?;
-    let found = replay::cancel(&client, integration, replay).await?;
-    Ok(Data { data: found.ok_or(ApiError::NotFound)? })
+    let (tenant, mut client) = (whose.found()?, app.client().await?);
+    let transaction = client.transaction().await?;
+    let integration = check(transaction.client(), tenant, id).await?;
+    let before = replay::hold(&transaction, integration, replay).await?;
+    let cancelled = replay::cancel(transaction.client(), integration, replay).await?;
+    let cancelled = cancelled.ok_or(ApiError::NotFound)?;
+    let path = path(&whose, tenant, id, replay);
+    record(&transaction, &access, "replay.cancel", &path, before.as_ref(), Some(&cancelled))
+        .await?;
+    transaction.commit().await?;
+    Ok(Data { data: cancelled })
 }

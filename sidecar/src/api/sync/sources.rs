@@ -7,11 +7,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::classes::Named;
+use super::classes::{Named, Which};
+use super::record;
+use crate::api::access::Access;
 use crate::api::app::App;
 use crate::api::body::Data;
 use crate::api::error::ApiError;
 use crate::api::extract::{Authenticated, Id, Json};
+use crate::api::page::{Asked, Names, limit_of_short};
+use crate::api::tag::{IfMatch, Tagged};
 use crate::sync::source::table::{self, ClassView, DeclareError};
 
 /// `{"source": {…}}`
@@ -58,6 +62,25 @@ impl From<ClassView> for SourceView {
     }
 }
 
+/// What can be set of it.
+#[derive(Serialize)]
+struct Declared<'a> {
+    class: &'a str,
+    source: &'a Value,
+}
+
+impl SourceView {
+    const fn declared(&self) -> Declared<'_> {
+        Declared { class: self.class.as_str(), source: &self.source }
+    }
+
+    fn tagged(self) -> Tagged<Self> {
+        // The tag is of a copy, as what it is of goes into the answer.
+        let (class, source) = (self.class.clone(), self.source.clone());
+        Tagged::of(self, &Declared { class: &class, source: &source })
+    }
+}
+
 impl From<DeclareError> for ApiError {
     fn from(error: DeclareError) -> Self {
         match error {
@@ -73,65 +96,91 @@ impl From<DeclareError> for ApiError {
 }
 
 /// The tables of a stakeholder whose rows are models, by their classes.
-#[utoipa::path(get, path = "/api/v1/stakeholders/{id}/sources", tag = "sync", params(("id" = i64, Path)),
-    security(("token" = [])), responses((status = 200, body = Data<Vec<SourceView>>), (status = 404)))]
+#[utoipa::path(get, path = "/api/v1/stakeholders/{id}/sources", tag = "sync", params(("id" = i64, Path), Which),
+    security(("token" = [])), responses((status = 200, body = Names<SourceView>), (status = 400), (status = 404)))]
 pub(super) async fn list_sources(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<Vec<SourceView>>, ApiError> {
+    Asked(which): Asked<Which>,
+) -> Result<Names<SourceView>, ApiError> {
     let client = app.client().await?;
     let sql = "SELECT FROM integratedb.stakeholder WHERE id = $1";
     client.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
-    let all = table::list(&client, id, None).await?;
-    Ok(Data { data: all.into_iter().map(SourceView::from).collect() })
+    let limit = limit_of_short(which.limit);
+    let found = table::list(&client, id, which.after.as_deref(), limit).await?;
+    let found = found.into_iter().map(SourceView::from).collect();
+    Ok(Names::new(found, limit, |source: &SourceView| source.class.clone()))
 }
 
 /// A table whose rows are models.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/sources/{class}", tag = "sync",
     params(("id" = i64, Path), ("class" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<SourceView>), (status = 404)))]
+    responses((status = 200, body = Data<SourceView>, headers(("ETag" = String))), (status = 404)))]
 pub(super) async fn show_source(
     State(app): State<App>,
     _: Authenticated,
     Named(id, class): Named,
-) -> Result<Data<SourceView>, ApiError> {
-    let found = table::list(&*app.client().await?, id, Some(&class)).await?;
-    let found = found.into_iter().next().ok_or(ApiError::NotFound)?;
-    Ok(Data { data: found.into() })
+) -> Result<Tagged<SourceView>, ApiError> {
+    let found = table::show(&*app.client().await?, id, &class).await?;
+    Ok(SourceView::from(found.ok_or(ApiError::NotFound)?).tagged())
 }
 
 /// Makes the rows of a table models of a class. Those that are there are gone through, and changes are followed, if they are
 /// committed after the answer.
 #[utoipa::path(put, path = "/api/v1/stakeholders/{id}/sources/{class}", tag = "sync", request_body = SourceBody,
     params(("id" = i64, Path), ("class" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<SourceView>), (status = 201, body = Data<SourceView>), (status = 404),
+    responses((status = 200, body = Data<SourceView>, headers(("ETag" = String))),
+        (status = 201, body = Data<SourceView>, headers(("ETag" = String))), (status = 404), (status = 412),
         (status = 422)))]
 pub(super) async fn put_source(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
+    if_match: IfMatch,
     Named(id, class): Named,
     Json(body): Json<SourceBody>,
 ) -> Result<Response, ApiError> {
     let mut client = app.client().await?;
-    let (view, is_new) = table::declare(&mut client, id, &class, &body.source).await?;
+    let transaction = client.transaction().await?;
+    let before = table::begin(&transaction, id, &class).await?;
+    let version = before.as_ref().map(|before| before.version);
+    let before = before.map(SourceView::from);
+    if_match.check(before.as_ref().map(SourceView::declared).as_ref())?;
+    let after = table::declare(&transaction, id, &class, &body.source).await?;
+    let is_changed = version != Some(after.version);
+    let after = SourceView::from(after);
+    if is_changed {
+        let subject = path(id, &class);
+        record(&transaction, &access, "source.put", &subject, before.as_ref(), Some(&after))
+            .await?;
+    }
+    transaction.commit().await?;
     app.sync().wake.notify_one();
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Data { data: SourceView::from(view) }).into_response())
+    let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, after.tagged()).into_response())
+}
+
+fn path(id: i64, class: &str) -> String {
+    format!("/api/v1/stakeholders/{id}/sources/{}", super::segment(class))
 }
 
 /// Ends the following of a table. Its models, and what targets have of them, stay as they are.
 #[utoipa::path(delete, path = "/api/v1/stakeholders/{id}/sources/{class}", tag = "sync",
     params(("id" = i64, Path), ("class" = String, Path)), security(("token" = [])),
-    responses((status = 204), (status = 404), (status = 409)))]
+    responses((status = 204), (status = 404), (status = 409), (status = 412)))]
 pub(super) async fn delete_source(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
+    if_match: IfMatch,
     Named(id, class): Named,
 ) -> Result<StatusCode, ApiError> {
     let mut client = app.client().await?;
-    match table::withdraw(&mut client, id, &class).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(ApiError::NotFound),
-    }
+    let transaction = client.transaction().await?;
+    let before = table::begin(&transaction, id, &class).await?.ok_or(ApiError::NotFound)?;
+    let before = SourceView::from(before);
+    if_match.check(Some(&before.declared()))?;
+    table::withdraw(&transaction, id, &class).await?;
+    record(&transaction, &access, "source.delete", &path(id, &class), Some(&before), None).await?;
+    transaction.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }

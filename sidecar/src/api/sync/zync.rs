@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
+use super::record;
 use super::token::Notifier;
+use crate::api::access::Access;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::extract::Json;
@@ -16,7 +18,8 @@ use crate::reach::Reach;
 use crate::secret::Secret;
 use crate::sync::source::classes::{self, ClassError};
 use crate::sync::source::http::check_endpoint;
-use crate::sync::{SyncError, TenantId, accept, tenants};
+use crate::sync::tenants::{self, Kept};
+use crate::sync::{SyncError, TenantId, accept};
 
 /// The most characters of an endpoint, and of a token.
 const LONGEST: usize = 255;
@@ -179,6 +182,7 @@ async fn take(
 pub(crate) async fn set_tenant(
     State(app): State<App>,
     _: Notifier,
+    access: Access,
     Json(body): Json<TenantBody>,
 ) -> Result<StatusCode, ApiError> {
     let reach = Reach::from(&app.sync().settings);
@@ -188,9 +192,21 @@ pub(crate) async fn set_tenant(
         ApiError::Unprocessable(json!({ "detail": why }))
     })?;
     let mut client = app.client().await?;
-    let is_new = tenants::put(&mut client, &sealer, id, &endpoint, &token).await?;
+    let transaction = client.transaction().await?;
+    let (status, before, after) =
+        match tenants::put(&transaction, &sealer, id, &endpoint, &token).await? {
+            Kept::New(tenant) => (StatusCode::CREATED, None, Some(tenant)),
+            Kept::Changed(before, after) => (StatusCode::NO_CONTENT, Some(before), Some(after)),
+            Kept::Same => (StatusCode::NO_CONTENT, None, None),
+        };
+    if after.is_some() {
+        let subject = format!("/api/v1/sync/tenants/{id}");
+        record(&transaction, &access, "tenant.put", &subject, before.as_ref(), after.as_ref())
+            .await?;
+    }
+    transaction.commit().await?;
     app.sync().wake.notify_one();
-    Ok(if is_new { StatusCode::CREATED } else { StatusCode::NO_CONTENT })
+    Ok(status)
 }
 
 fn read_tenant(

@@ -1,9 +1,10 @@
 //! Integrations as people want them: made, changed, enabled, disabled and removed.
 
-use deadpool_postgres::{Client, Transaction};
+use deadpool_postgres::Transaction;
 use serde_json::{Map, Value};
 use tokio_postgres::error::SqlState;
 
+use super::list::{Integration, show};
 use super::{IN_SCOPE, hold_scopes, make_due, open, seal};
 use crate::seal::Sealer;
 use crate::sync::accept::ensure;
@@ -59,13 +60,12 @@ impl From<tokio_postgres::Error> for ConfigureError {
 
 /// Makes an integration. All models in its scope that were fetched are due.
 pub async fn create(
-    client: &mut Client,
+    transaction: &Transaction<'_>,
     sealer: Option<&Sealer>,
     tenant: TenantId,
     wanted: &Wanted,
 ) -> Result<IntegrationId, ConfigureError> {
-    let transaction = client.transaction().await?;
-    let scope = scope(&transaction, tenant, wanted.model.as_ref()).await?;
+    let scope = scope(transaction, tenant, wanted.model.as_ref()).await?;
     let Wanted { name, kind, classes, concurrency, checked, .. } = wanted;
     let sealed = seal(&checked.hidden, sealer, tenant, name)?;
     let sql = "INSERT INTO integratedb.sync_integration
@@ -80,8 +80,7 @@ pub async fn create(
         .await
         .map_err(|error| taken(error, name))?;
     let id = IntegrationId(row.get(0));
-    make_due(&transaction, id).await?;
-    transaction.commit().await?;
+    make_due(transaction, id).await?;
     Ok(id)
 }
 
@@ -172,38 +171,65 @@ pub async fn replace(
     Ok(())
 }
 
-/// Has an integration push, with all models in its scope due, or stop. What is under way then still ends. One that is as
-/// it should be is left alone.
+/// Has an integration push, with all models in its scope due, or stop, after [`hold`]. What is under way then still ends. One
+/// that is as it should be is left alone; false of it.
 pub async fn set_enabled(
-    client: &mut Client,
+    transaction: &Transaction<'_>,
     tenant: TenantId,
     id: IntegrationId,
     is_enabled: bool,
-) -> Result<(), ConfigureError> {
-    let transaction = client.transaction().await?;
+) -> Result<bool, ConfigureError> {
     let (from, to) = if is_enabled { ("disabled", "active") } else { ("active", "disabled") };
     let sql = "UPDATE integratedb.sync_integration SET state = $4, updated_at = now()
                WHERE id = $1 AND tenant_id = $2 AND state = $3";
-    if transaction.execute(sql, &[&id.0, &tenant.0, &from, &to]).await? == 0 {
-        let sql = "SELECT FROM integratedb.sync_integration WHERE id = $1 AND tenant_id = $2";
-        let found = transaction.query_opt(sql, &[&id.0, &tenant.0]).await?;
-        return found.map(drop).ok_or(ConfigureError::Missing);
+    let is_changed = transaction.execute(sql, &[&id.0, &tenant.0, &from, &to]).await? > 0;
+    if is_changed && is_enabled {
+        make_due(transaction, id).await?;
     }
-    if is_enabled {
-        make_due(&transaction, id).await?;
-    }
-    transaction.commit().await?;
-    Ok(())
+    Ok(is_changed)
+}
+
+/// Locks an integration that is to be enabled or disabled until the transaction ends, and gives it.
+pub async fn hold(
+    transaction: &Transaction<'_>,
+    tenant: TenantId,
+    id: IntegrationId,
+) -> Result<Integration, ConfigureError> {
+    lock(transaction, tenant, id, "FOR NO KEY UPDATE").await
+}
+
+/// Locks an integration that is to be removed until the transaction ends, and gives it.
+pub async fn begin_removal(
+    transaction: &Transaction<'_>,
+    tenant: TenantId,
+    id: IntegrationId,
+) -> Result<Integration, ConfigureError> {
+    // At once as firmly as its removal does.
+    lock(transaction, tenant, id, "FOR UPDATE").await
+}
+
+async fn lock(
+    transaction: &Transaction<'_>,
+    tenant: TenantId,
+    id: IntegrationId,
+    how: &str,
+) -> Result<Integration, ConfigureError> {
+    let sql =
+        format!("SELECT FROM integratedb.sync_integration WHERE id = $1 AND tenant_id = $2 {how}");
+    transaction.query_opt(&sql, &[&id.0, &tenant.0]).await?;
+    // Read by a statement that begins with the lock held.
+    let found = show(transaction.client(), tenant, id).await.map_err(SyncError::from)?;
+    found.ok_or(ConfigureError::Missing)
 }
 
 /// Removes an integration with its states. Its target keeps what it has.
 pub async fn remove(
-    client: &tokio_postgres::Client,
+    transaction: &Transaction<'_>,
     tenant: TenantId,
     id: IntegrationId,
 ) -> Result<(), ConfigureError> {
     let sql = "DELETE FROM integratedb.sync_integration WHERE id = $1 AND tenant_id = $2";
-    match client.execute(sql, &[&id.0, &tenant.0]).await? {
+    match transaction.execute(sql, &[&id.0, &tenant.0]).await? {
         0 => Err(ConfigureError::Missing),
         _ => Ok(()),
     }

@@ -8,7 +8,10 @@ mod secrets;
 use deadpool_postgres::{Client, Transaction};
 use serde_json::Value;
 
-pub use configure::{Before, ConfigureError, Wanted, begin, create, remove, replace, set_enabled};
+pub use configure::{
+    Before, ConfigureError, Wanted, begin, begin_removal, create, hold, remove, replace,
+    set_enabled,
+};
 pub(super) use derived::store as store_derived;
 pub use list::{Integration, Scope, list, show};
 pub(crate) use secrets::{open, seal};

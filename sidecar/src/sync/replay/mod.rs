@@ -19,4 +19,4 @@ mod scope;
 mod store;
 
 pub use run::Worker;
-pub use store::{Counts, Difference, Replay, cancel, create, differences, list, show};
+pub use store::{Counts, Difference, Replay, cancel, create, differences, hold, list, show};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Transaction};
 use utoipa::ToSchema;
 
 use crate::db::DbError;
@@ -177,6 +177,17 @@ pub async fn differences(
         detail: row.get(4),
     };
     Ok(Some(rows.iter().map(read).collect()))
+}
+
+/// Locks a replay until the transaction ends, and gives it, if the integration has one of this id.
+pub async fn hold(
+    tx: &Transaction<'_>,
+    integration: IntegrationId,
+    id: i64,
+) -> Result<Option<Replay>, DbError> {
+    let sql = "SELECT FROM integratedb.sync_replay WHERE integration_id = $1 AND id = $2 FOR NO KEY UPDATE";
+    tx.query_opt(sql, &[&integration.0, &id]).await?;
+    show(tx.client(), integration, id).await
 }
 
 /// Ends a replay; none if the integration has none of this id. Refused if it is over. What it has made due so far is pushed

@@ -40,18 +40,22 @@ pub struct TenantStatus {
     pub pushes: Work,
 }
 
-fn columns() -> String {
-    let (inserted, updated) = (rfc3339("t.inserted_at"), rfc3339("t.updated_at"));
-    format!("t.id, t.stakeholder_id, t.endpoint, {inserted}, {updated}")
-}
+impl Tenant {
+    /// What is shown of a row `t`, as columns.
+    pub(in crate::sync) fn columns() -> String {
+        let (inserted, updated) = (rfc3339("t.inserted_at"), rfc3339("t.updated_at"));
+        format!("t.id, t.stakeholder_id, t.endpoint, {inserted}, {updated}")
+    }
 
-fn read(row: &Row) -> Tenant {
-    Tenant {
-        id: row.get(0),
-        stakeholder_id: row.get(1),
-        endpoint: row.get(2),
-        inserted_at: row.get(3),
-        updated_at: row.get(4),
+    /// From a row that begins with these columns.
+    pub(in crate::sync) fn read(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            stakeholder_id: row.get(1),
+            endpoint: row.get(2),
+            inserted_at: row.get(3),
+            updated_at: row.get(4),
+        }
     }
 }
 
@@ -63,9 +67,9 @@ pub async fn tenants(
 ) -> Result<Vec<Tenant>, DbError> {
     let sql = format!(
         "SELECT {} FROM integratedb.sync_tenant t WHERE $1::bigint IS NULL OR t.id > $1 ORDER BY t.id LIMIT $2",
-        columns()
+        Tenant::columns()
     );
-    Ok(client.query(&sql, &[&after, &limit]).await?.iter().map(read).collect())
+    Ok(client.query(&sql, &[&after, &limit]).await?.iter().map(Tenant::read).collect())
 }
 
 /// One tenant with its counts, if there is one of this id.
@@ -74,7 +78,7 @@ pub async fn tenant(client: &Client, id: TenantId) -> Result<Option<TenantStatus
         "SELECT {}, (SELECT count(*) FROM integratedb.sync_model m WHERE m.tenant_id = t.id),
              (SELECT count(*) FROM integratedb.sync_integration i WHERE i.tenant_id = t.id)
          FROM integratedb.sync_tenant t WHERE t.id = $1",
-        columns()
+        Tenant::columns()
     );
     let Some(row) = client.query_opt(&sql, &[&id.0]).await? else { return Ok(None) };
     let sql = format!("SELECT {WORK} FROM ({UPDATES} AND u.tenant_id = $1) w");
@@ -83,7 +87,7 @@ pub async fn tenant(client: &Client, id: TenantId) -> Result<Option<TenantStatus
     let sql = format!("SELECT {WORK} FROM ({pushes}) w");
     let pushes = client.query_one(&sql, &[&id.0]).await?;
     Ok(Some(TenantStatus {
-        tenant: read(&row),
+        tenant: Tenant::read(&row),
         models: row.get(5),
         integrations: row.get(6),
         updates: Work::read(&updates, 0),

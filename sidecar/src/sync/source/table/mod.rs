@@ -14,5 +14,5 @@ pub use definition::{Parent, TableClass};
 pub(crate) use key::{MOST_KEY, join, text};
 pub use read::TableSource;
 pub(crate) use read::keys_after;
-pub use store::{ClassView, DeclareError, declare, list, load, withdraw};
+pub use store::{ClassView, DeclareError, begin, declare, list, load, show, withdraw};
 pub(crate) use store::{orphans, read as read_definition};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Transaction};
 
 use super::check::Declarant;
 use super::definition::{Asked, Problem, TableClass};
@@ -57,7 +57,7 @@ impl From<tokio_postgres::Error> for DeclareError {
 const VIEW: &str = r#"SELECT name, definition, version, scan IS NOT NULL, scanned, error,
     to_char(inserted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
     to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    FROM integratedb.sync_class WHERE tenant_id = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name"#;
+    FROM integratedb.sync_class WHERE tenant_id = $1"#;
 
 impl From<&Row> for ClassView {
     fn from(row: &Row) -> Self {
@@ -107,30 +107,40 @@ const DECLARE: &str = "INSERT INTO integratedb.sync_class AS c (tenant_id, name,
         updated_at = now()
     WHERE c.definition <> excluded.definition";
 
-/// Declares a class of a stakeholder, or declares it anew. If that changes anything, all its rows are gone through. Says
-/// too whether there was none of this name.
+/// Locks a class that is to be declared or withdrawn, and all others of its stakeholder, until the transaction ends; and
+/// gives it, if it is declared.
+pub async fn begin(
+    tx: &Transaction<'_>,
+    stakeholder: i64,
+    name: &str,
+) -> Result<Option<ClassView>, DeclareError> {
+    let sql = "SELECT FROM integratedb.stakeholder WHERE id = $1";
+    if tx.query_opt(sql, &[&stakeholder]).await?.is_none() {
+        return Err(DeclareError::NoStakeholder(stakeholder));
+    }
+    if tenant(tx.client(), stakeholder).await?.is_none() {
+        tx.execute(TENANT, &[&stakeholder]).await?;
+    }
+    // Whoever declares something else of this stakeholder waits: each is checked with what the other has declared.
+    let sql = "SELECT FROM integratedb.sync_tenant WHERE stakeholder_id = $1 FOR NO KEY UPDATE";
+    tx.query_opt(sql, &[&stakeholder]).await?;
+    Ok(show(tx.client(), stakeholder, name).await?)
+}
+
+/// Declares a class of a stakeholder, or declares it anew, after [`begin`]. If that changes anything, all its rows are gone
+/// through.
 pub async fn declare(
-    client: &mut Client,
+    tx: &Transaction<'_>,
     stakeholder: i64,
     name: &str,
     definition: &Value,
-) -> Result<(ClassView, bool), DeclareError> {
-    let sql = "SELECT FROM integratedb.stakeholder WHERE id = $1";
-    if client.query_opt(sql, &[&stakeholder]).await?.is_none() {
-        return Err(DeclareError::NoStakeholder(stakeholder));
-    }
+) -> Result<ClassView, DeclareError> {
     let mut wrong = name_problems(name);
     let asked = Asked::read(definition).map_err(|problems| wrong.extend(problems)).ok();
     let Some(asked) = asked.filter(|_| wrong.is_empty()) else {
         return Err(DeclareError::Invalid(wrong));
     };
-    if tenant(client, stakeholder).await?.is_none() {
-        client.execute(TENANT, &[&stakeholder]).await?;
-    }
-    let tx = client.transaction().await?;
-    // Whoever declares something else of this stakeholder waits: each is checked with what the other has declared.
-    let sql = "SELECT id FROM integratedb.sync_tenant WHERE stakeholder_id = $1 FOR NO KEY UPDATE";
-    let tenant = tx.query_opt(sql, &[&stakeholder]).await?.map(|row| TenantId(row.get(0)));
+    let tenant = tenant(tx.client(), stakeholder).await?;
     let tenant = tenant.ok_or(DeclareError::NoStakeholder(stakeholder))?;
     let classes = definitions(tx.client(), tenant).await?;
     let declarant = Declarant { client: tx.client(), id: stakeholder, classes: &classes };
@@ -141,10 +151,8 @@ pub async fn declare(
         SyncError::Unexpected(format!("the class {name} can't be written: {error}"))
     })?;
     tx.execute(DECLARE, &[&tenant.0, &name, &definition]).await?;
-    let row = tx.query_one(VIEW, &[&tenant.0, &name]).await?;
-    let view = ClassView::from(&row);
-    tx.commit().await?;
-    Ok((view, !classes.contains_key(name)))
+    let row = tx.query_one(&format!("{VIEW} AND name = $2"), &[&tenant.0, &name]).await?;
+    Ok(ClassView::from(&row))
 }
 
 fn name_problems(name: &str) -> Vec<Problem> {
@@ -191,17 +199,14 @@ WITH due AS (
 )
 UPDATE integratedb.sync_update u SET due_at = NULL FROM due WHERE u.model_id = due.model_id";
 
-/// Withdraws a class: its rows are not followed any more. What targets have of it stays there, as do its models and
-/// entries. False if there is none.
+/// Withdraws a class, after [`begin`]: its rows are not followed any more. What targets have of it stays there, as do its
+/// models and entries. False if there is none.
 pub async fn withdraw(
-    client: &mut Client,
+    tx: &Transaction<'_>,
     stakeholder: i64,
     name: &str,
 ) -> Result<bool, SyncError> {
-    let tx = client.transaction().await?;
-    let sql = "SELECT id FROM integratedb.sync_tenant WHERE stakeholder_id = $1 FOR NO KEY UPDATE";
-    let Some(row) = tx.query_opt(sql, &[&stakeholder]).await? else { return Ok(false) };
-    let tenant = TenantId(row.get(0));
+    let Some(tenant) = tenant(tx.client(), stakeholder).await? else { return Ok(false) };
     let classes = definitions(tx.client(), tenant).await?;
     let is_below = |class: &TableClass| class.parent.as_ref().is_some_and(|p| p.class == name);
     if let Some((below, _)) =
@@ -219,19 +224,31 @@ pub async fn withdraw(
         tx.execute(sql, &[&tenant.0]).await?;
         tx.execute(FORGET, &[&tenant.0, &name]).await?;
     }
-    tx.commit().await?;
     Ok(withdrawn)
 }
 
-/// The classes that a stakeholder has declared; with a name, that one.
+/// The first `limit` classes that a stakeholder has declared, by name, after the one of this name.
 pub async fn list(
     client: &Client,
     stakeholder: i64,
-    name: Option<&str>,
+    after: Option<&str>,
+    limit: i64,
 ) -> Result<Vec<ClassView>, SyncError> {
     let Some(tenant) = tenant(client, stakeholder).await? else { return Ok(Vec::new()) };
-    let rows = client.query(VIEW, &[&tenant.0, &name]).await?;
+    let sql = format!("{VIEW} AND ($2::text IS NULL OR name > $2) ORDER BY name LIMIT $3");
+    let rows = client.query(&sql, &[&tenant.0, &after, &limit]).await?;
     Ok(rows.iter().map(ClassView::from).collect())
+}
+
+/// One of them, if it is declared.
+pub async fn show(
+    client: &Client,
+    stakeholder: i64,
+    name: &str,
+) -> Result<Option<ClassView>, SyncError> {
+    let Some(tenant) = tenant(client, stakeholder).await? else { return Ok(None) };
+    let row = client.query_opt(&format!("{VIEW} AND name = $2"), &[&tenant.0, &name]).await?;
+    Ok(row.as_ref().map(ClassView::from))
 }
 
 /// A class of a tenant, the stakeholder that the tenant is, and the version of the definition; `None` if it is not
