@@ -31,8 +31,8 @@ use crate::telemetry;
 ))]
 struct Document;
 
-/// The whole API; `GET /api/v1/openapi.json` describes it.
-pub fn router(app: App, config: &Config) -> Router {
+/// Which handler answers what, and the document that says so.
+pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
     let (routes, mut document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::update, users::delete))
@@ -76,6 +76,12 @@ pub fn router(app: App, config: &Config) -> Router {
         .routes(routes!(health::metrics))
         .split_for_parts();
     openapi::complete(&mut document);
+    (routes, document)
+}
+
+/// The whole API; `GET /api/v1/openapi.json` describes it.
+pub fn router(app: App, config: &Config) -> Router {
+    let (routes, document) = operations();
     let policy = Policy::new(&document, app.clone());
     let document = Arc::new(document);
     routes

@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::{OpenApi, PathItem};
 
 use super::need::Need;
 use super::rules;
@@ -32,20 +32,25 @@ impl Policy {
     pub(in crate::api) fn new(document: &OpenApi, app: App) -> Self {
         let mut needs = HashMap::new();
         for (path, item) in &document.paths.paths {
-            let methods = [
-                (Method::GET, &item.get),
-                (Method::POST, &item.post),
-                (Method::PUT, &item.put),
-                (Method::DELETE, &item.delete),
-                (Method::PATCH, &item.patch),
-            ];
-            for (method, _) in methods.into_iter().filter(|(_, operation)| operation.is_some()) {
+            for method in methods(item) {
                 let need = rules::need(&method, path);
                 needs.insert((method, path.clone()), need);
             }
         }
         Self { needs: Arc::new(needs), app }
     }
+}
+
+/// The methods that a path has.
+pub(super) fn methods(item: &PathItem) -> impl Iterator<Item = Method> {
+    let methods = [
+        (Method::GET, item.get.is_some()),
+        (Method::POST, item.post.is_some()),
+        (Method::PUT, item.put.is_some()),
+        (Method::DELETE, item.delete.is_some()),
+        (Method::PATCH, item.patch.is_some()),
+    ];
+    methods.into_iter().filter_map(|(method, is_there)| is_there.then_some(method))
 }
 
 /// What was found out about whoever calls.

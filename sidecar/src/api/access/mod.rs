@@ -4,5 +4,7 @@
 mod layer;
 mod need;
 mod rules;
+#[cfg(test)]
+mod table;
 
 pub(super) use layer::{Access, Policy, decide};
