@@ -45,6 +45,9 @@ const OWN: [&str; 3] = [
     "/api/v1/oauth/authorizations/{authorization}",
 ];
 
+/// Judged by what the body has.
+const BY_BODY: [&str; 2] = ["/api/v1/auth/login", "/api/v1/auth/renew"];
+
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api/authorization.md");
 
 const HEAD: &str = "\
@@ -57,7 +60,7 @@ by (`sidecar/src/api/access`), and a test calls every operation as every one of 
 |---|---|
 | yes | allowed. What a list tells is what the caller may see |
 | own | allowed for what is the caller's own; 403 or 404 for what is another's |
-| other | takes a token of its own: the setting `sync.token` |
+| other | judged by something else than a token: what the body has, or the setting `sync.token` |
 | 401 | there is no token, or one that is not valid |
 | 403 | not allowed. To an application that lacks the scope, `WWW-Authenticate` names it |
 | 404 | the caller is not even told whether there is such a thing |
@@ -126,6 +129,7 @@ fn answer(need: Need, path: &str, method: &axum::http::Method, who: Who) -> &'st
         Some(_) => "yes",
     };
     match need {
+        Need::Public if BY_BODY.contains(&path) => "other",
         Need::Public => "yes",
         Need::Other => "other",
         _ if who == Who::Nobody => "401",
