@@ -118,10 +118,11 @@ impl Target for World {
             let text = format!("{verb} {}", push.model.key);
             self.with(|ends| {
                 if ends.failing.contains(&text) {
-                    return Err(PushError {
-                        message: "the target is full".to_owned(),
-                        retry_after: None,
-                    });
+                    let message = match push.model.class.as_str() {
+                        "unspeakable" => "the target says \0",
+                        _ => "the target is full",
+                    };
+                    return Err(PushError { message: message.to_owned(), retry_after: None });
                 }
                 let newest = ends.newest.entry(push.model.clone()).or_default();
                 if *newest > push.entry.0 {
@@ -483,6 +484,32 @@ async fn a_fault_of_ours_holds_up_nothing_else() -> Result<()> {
     let said =
         "SELECT count(*) FROM integratedb.sync_update WHERE error LIKE 'the sidecar has a fault%'";
     until("it is said", || async { Ok(bench.number(said).await? == 60) }).await?;
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_the_database_can_t_note_holds_up_no_other() -> Result<()> {
+    let bench = Bench::start().await?;
+    // All end at the same time, so they are noted together.
+    bench.world.with(|ends| {
+        ends.push_slowness = Duration::from_millis(300);
+        ends.failing.insert("push bad".to_owned());
+    });
+    let mut all = vec![note("unspeakable", "bad", None)];
+    bench.world.set("unspeakable", "bad", "x");
+    for key in 0..10 {
+        bench.world.set("item", &key.to_string(), "x");
+        all.push(note("item", &key.to_string(), None));
+    }
+    bench.notify(&all).await?;
+    bench.work()?;
+    let noted = "SELECT count(*) FROM integratedb.sync_state
+                 WHERE success OR error LIKE 'how the push went can''t be stored: %'";
+    until("all are noted", || async { Ok(bench.number(noted).await? == 11) }).await?;
+    let pushes =
+        bench.world.with(|ends| ends.said.iter().filter(|said| said.starts_with("push")).count());
+    ensure!(pushes == 10, "{pushes} pushes went well of 10 models");
     bench.end().await;
     Ok(())
 }

@@ -1,12 +1,10 @@
 //! Does what is due: as much at once as there are workers.
 //!
-//! One task takes work from the queue and spawns a task for each piece; two others note in the database what comes of it,
-//! whatever has ended meanwhile in one transaction. A piece of work that has waited too long for its turn is not begun: its
-//! lock might end before the request does.
+//! One task takes work from the queue and spawns a task for each piece; two others [note](super::notes) what comes of it. A
+//! piece of work that has waited too long for its turn is not begun: its lock might end before the request does.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
@@ -17,19 +15,17 @@ use tokio_util::task::TaskTracker;
 use super::error::SyncError;
 use super::handle::SyncHandle;
 use super::ids::{IntegrationId, TenantId};
+use super::notes::Notes;
 use super::outside::{OpenError, Opened, Outside};
-use super::queue::{self, Busy, Claimed, FetchDone, PATIENCE, PushDone, Retry};
+use super::queue::{self, Busy, Claimed, FetchDone, PATIENCE, PushDone};
 use super::source::{FetchError, Fetched, Source};
 use super::target::{PushError, Target};
 use super::work::{Fetch, Push};
-use crate::db::{DbError, Pool};
+use crate::db::Pool;
 use crate::seal::Sealer;
 
 /// The waits after an error of the database.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-
-/// How many that have ended are noted in one transaction.
-const MOST_AT_ONCE: usize = 500;
 
 /// How much may have ended without being noted, before no more is taken: the database does not keep up.
 const MOST_UNNOTED: usize = 1000;
@@ -37,13 +33,8 @@ const MOST_UNNOTED: usize = 1000;
 /// How much is taken ahead by few workers, to whom a look for work takes as long as the work itself.
 const AHEAD: usize = 16;
 
-/// The least time between two looks for work, and between two transactions that note some. Under load a look finds more, and
-/// a transaction notes more; who is alone waits for neither.
+/// The least time between two looks for work. Under load a look finds more; who is alone does not wait.
 const PACE: Duration = Duration::from_millis(2);
-const NOTE_PACE: Duration = Duration::from_millis(4);
-
-/// How often a transaction is tried again that met another.
-const ATTEMPTS: usize = 5;
 
 /// What is noted of work that has ended in a fault of ours. The other work goes on.
 const PANICKED: &str = "the sidecar has a fault, and its log says where";
@@ -51,13 +42,12 @@ const PANICKED: &str = "the sidecar has a fault, and its log says where";
 /// Does the work of sync in one sidecar.
 pub struct Engine {
     pool: Pool,
-    sealer: Option<Sealer>,
+    sealer: Option<Arc<Sealer>>,
     outside: Arc<dyn Outside>,
     sources: Opened<(TenantId, String), Arc<dyn Source>>,
     targets: Opened<IntegrationId, Arc<dyn Target>>,
     handle: Arc<SyncHandle>,
-    /// What has ended and is not noted yet.
-    unnoted: AtomicUsize,
+    notes: Arc<Notes>,
 }
 
 /// What the task that takes work keeps.
@@ -91,7 +81,8 @@ impl Engine {
         handle: Arc<SyncHandle>,
         outside: Arc<dyn Outside>,
     ) -> Result<Arc<Self>, String> {
-        let sealer = handle.settings.sealer()?;
+        let sealer = handle.settings.sealer()?.map(Arc::new);
+        let notes = Arc::new(Notes::new(pool.clone(), sealer.clone(), Arc::clone(&handle)));
         Ok(Arc::new(Self {
             pool,
             sealer,
@@ -99,7 +90,7 @@ impl Engine {
             sources: Opened::new(),
             targets: Opened::new(),
             handle,
-            unnoted: AtomicUsize::new(0),
+            notes,
         }))
     }
 
@@ -107,8 +98,8 @@ impl Engine {
     pub async fn run(self: Arc<Self>, cancel: CancellationToken) {
         let (fetched, ended_fetches) = mpsc::unbounded_channel();
         let (pushed, ended_pushes) = mpsc::unbounded_channel();
-        let fetch_notes = tokio::spawn(Arc::clone(&self).note_fetches(ended_fetches));
-        let push_notes = tokio::spawn(Arc::clone(&self).note_pushes(ended_pushes));
+        let fetch_notes = tokio::spawn(Arc::clone(&self.notes).run(ended_fetches));
+        let push_notes = tokio::spawn(Arc::clone(&self.notes).run(ended_pushes));
         let (free, freed) = mpsc::unbounded_channel();
         let hands = Hands {
             workers: Arc::new(Semaphore::new(self.workers())),
@@ -182,7 +173,7 @@ impl Engine {
 
     /// How much may be taken. More than twice as much as there are workers for, so that none of them waits for the database.
     fn room(&self, hands: &Hands) -> usize {
-        if self.unnoted.load(Ordering::Relaxed) > MOST_UNNOTED {
+        if self.notes.unnoted() > MOST_UNNOTED {
             return 0;
         }
         (self.workers() * 2 + AHEAD).saturating_sub(hands.taken)
@@ -199,7 +190,7 @@ impl Engine {
             return Ok(());
         }
         let (one, other) = tokio::try_join!(self.pool.get(), self.pool.get())?;
-        let sealer = self.sealer.as_ref();
+        let sealer = self.sealer.as_deref();
         let timeout = self.handle.settings.timeout();
         let per_tenant = self.handle.settings.workers_per_tenant.max(1);
         // At the same time. Pushes make room for what is new, so they get half of it; what they have not used of theirs
@@ -238,9 +229,7 @@ impl Engine {
             } else {
                 None
             };
-            engine.unnoted.fetch_add(1, Ordering::Relaxed);
-            // Without a receiver the sidecar stops: then the lock ends by itself.
-            let _ = done.send(FetchDone { claimed, result });
+            engine.notes.add(&done, FetchDone { claimed, result });
             drop(worker);
             let _ = free.send(Freed::Fetch(tenant));
         });
@@ -260,8 +249,7 @@ impl Engine {
             } else {
                 None
             };
-            engine.unnoted.fetch_add(1, Ordering::Relaxed);
-            let _ = done.send(PushDone { claimed, result });
+            engine.notes.add(&done, PushDone { claimed, result });
             drop(worker);
             let _ = free.send(Freed::Push(integration));
         });
@@ -333,118 +321,6 @@ impl Engine {
             tracing::debug!(integration = work.integration.0, model = work.id.0, %error, "a model was not pushed");
         }
         Some(result)
-    }
-
-    /// Notes updates that have ended, until no more can end.
-    async fn note_fetches(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<FetchDone>) {
-        let (mut done, mut pace) = (Vec::new(), Pace::default());
-        while pace.gather(&mut ended, &mut done).await {
-            let mut is_refused = false;
-            for attempt in 1..=ATTEMPTS {
-                let result = self.settle_fetches(&done).await;
-                is_refused = result.as_ref().is_err_and(is_of_one);
-                if is_settled(result, attempt, done.len()) {
-                    break;
-                }
-            }
-            if is_refused {
-                self.settle_one_by_one(&mut done).await;
-            }
-            self.unnoted.fetch_sub(done.len(), Ordering::Relaxed);
-            done.clear();
-            self.handle.wake.notify_one();
-        }
-    }
-
-    async fn settle_fetches(&self, done: &[FetchDone]) -> Result<(), SyncError> {
-        let settings = &self.handle.settings;
-        let concurrency =
-            i32::try_from(settings.workers_per_integration.max(1)).unwrap_or(i32::MAX);
-        let mut client = self.pool.get().await?;
-        let sealer = self.sealer.as_ref();
-        queue::settle_fetches(&mut client, sealer, Retry::new(settings), concurrency, done).await
-    }
-
-    /// Notes each by itself: one that the database refuses is noted as failed, and holds up no other.
-    async fn settle_one_by_one(&self, done: &mut [FetchDone]) {
-        for one in done {
-            let Err(error) = self.settle_fetches(std::slice::from_ref(one)).await else { continue };
-            one.result =
-                Some(Err(FetchError::from(format!("what was fetched can't be stored: {error}"))));
-            is_settled(self.settle_fetches(std::slice::from_ref(one)).await, ATTEMPTS, 1);
-        }
-    }
-
-    /// Notes pushes that have ended, until no more can end.
-    async fn note_pushes(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<PushDone>) {
-        let (mut done, mut pace) = (Vec::new(), Pace::default());
-        while pace.gather(&mut ended, &mut done).await {
-            for attempt in 1..=ATTEMPTS {
-                if is_settled(self.settle_pushes(&done).await, attempt, done.len()) {
-                    break;
-                }
-            }
-            self.unnoted.fetch_sub(done.len(), Ordering::Relaxed);
-            done.clear();
-            self.handle.wake.notify_one();
-        }
-    }
-
-    async fn settle_pushes(&self, done: &[PushDone]) -> Result<(), SyncError> {
-        let mut client = self.pool.get().await?;
-        queue::settle_pushes(&mut client, Retry::new(&self.handle.settings), done).await
-    }
-}
-
-/// Whether it may be because of one of several: not where the database has no time, or is not there.
-fn is_of_one(error: &SyncError) -> bool {
-    !matches!(
-        error,
-        SyncError::Database(DbError::Busy | DbError::Unavailable(_) | DbError::TooSlow(_))
-    )
-}
-
-/// Whether no more is to be done about it. What can't be noted is done again when its lock has ended.
-fn is_settled(result: Result<(), SyncError>, attempt: usize, count: usize) -> bool {
-    match result {
-        Ok(()) => true,
-        // Two transactions have met, and the other went on.
-        Err(SyncError::Database(DbError::Busy)) if attempt < ATTEMPTS => false,
-        Err(error) => {
-            tracing::warn!(%error, count, "work of sync can't be noted: it will be done again");
-            true
-        }
-    }
-}
-
-/// Has what ends shortly after each other noted together.
-#[derive(Default)]
-struct Pace {
-    last: Option<Instant>,
-}
-
-impl Pace {
-    /// Waits until something has ended, and gives what has; false if nothing can end any more.
-    async fn gather<T>(
-        &mut self,
-        ended: &mut mpsc::UnboundedReceiver<T>,
-        done: &mut Vec<T>,
-    ) -> bool {
-        if ended.recv_many(done, MOST_AT_ONCE).await == 0 {
-            return false;
-        }
-        let rest =
-            self.last.map_or(Duration::ZERO, |last| NOTE_PACE.saturating_sub(last.elapsed()));
-        if !rest.is_zero() {
-            tokio::time::sleep(rest).await;
-            while done.len() < MOST_AT_ONCE
-                && let Ok(another) = ended.try_recv()
-            {
-                done.push(another);
-            }
-        }
-        self.last = Some(Instant::now());
-        true
     }
 }
 

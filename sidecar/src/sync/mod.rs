@@ -23,6 +23,7 @@ mod ids;
 pub mod integrations;
 mod log;
 pub(crate) mod metrics;
+mod notes;
 mod outside;
 pub mod prune;
 mod queue;

@@ -1,0 +1,180 @@
+//! Notes in the database what has ended: whatever has meanwhile, in one transaction.
+//!
+//! What the database refuses because of one of several is noted one by one, so it holds up no other. What can't be noted at
+//! all is as if it had not happened: it is done again when its lock has ended.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::error::SyncError;
+use super::handle::SyncHandle;
+use super::queue::{self, FetchDone, PushDone, Retry};
+use super::source::FetchError;
+use super::target::PushError;
+use crate::db::{DbError, Pool};
+use crate::seal::Sealer;
+
+/// How many that have ended are noted in one transaction.
+const MOST_AT_ONCE: usize = 500;
+
+/// The least time between two transactions that note some. Under load one notes more; who is alone does not wait.
+const PACE: Duration = Duration::from_millis(4);
+
+/// How often a transaction is tried that meets another.
+const ATTEMPTS: usize = 5;
+
+/// What has ended, on its way into the database.
+pub(super) struct Notes {
+    pool: Pool,
+    sealer: Option<Arc<Sealer>>,
+    handle: Arc<SyncHandle>,
+    /// What has ended and is not noted yet.
+    unnoted: AtomicUsize,
+}
+
+/// A kind of work that has ended.
+pub(super) trait Ended: Send + Sync + Sized + 'static {
+    /// Notes how these went.
+    fn settle(notes: &Notes, done: &[Self]) -> impl Future<Output = Result<(), SyncError>> + Send;
+
+    /// Has this one have failed, since the database does not take how it went.
+    fn refuse(&mut self, why: String);
+}
+
+impl Notes {
+    pub(super) fn new(pool: Pool, sealer: Option<Arc<Sealer>>, handle: Arc<SyncHandle>) -> Self {
+        Self { pool, sealer, handle, unnoted: AtomicUsize::new(0) }
+    }
+
+    /// How much has ended and is not noted yet.
+    pub(super) fn unnoted(&self) -> usize {
+        self.unnoted.load(Ordering::Relaxed)
+    }
+
+    /// Takes what has ended.
+    pub(super) fn add<T: Ended>(&self, to: &mpsc::UnboundedSender<T>, done: T) {
+        self.unnoted.fetch_add(1, Ordering::Relaxed);
+        // Without a receiver the sidecar stops: then the lock ends by itself.
+        let _ = to.send(done);
+    }
+
+    /// Notes what has ended, until no more can end.
+    pub(super) async fn run<T: Ended>(self: Arc<Self>, mut ended: mpsc::UnboundedReceiver<T>) {
+        let (mut done, mut pace) = (Vec::new(), Pace::default());
+        while pace.gather(&mut ended, &mut done).await {
+            self.note(&mut done).await;
+            self.unnoted.fetch_sub(done.len(), Ordering::Relaxed);
+            done.clear();
+            self.handle.wake.notify_one();
+        }
+    }
+
+    async fn note<T: Ended>(&self, done: &mut [T]) {
+        let Err(error) = self.settle(done).await else { return };
+        if !is_of_one(&error) {
+            return warn(&error, done.len());
+        }
+        tracing::debug!(%error, count = done.len(), "work of sync is noted one by one");
+        for one in done {
+            if let Err(error) = self.note_one(one).await {
+                warn(&error, 1);
+            }
+        }
+    }
+
+    /// Notes one by itself: what the database refuses has failed.
+    async fn note_one<T: Ended>(&self, one: &mut T) -> Result<(), SyncError> {
+        match self.settle(std::slice::from_ref(one)).await {
+            Err(error) if is_of_one(&error) => {
+                one.refuse(error.to_string());
+                self.settle(std::slice::from_ref(one)).await
+            }
+            result => result,
+        }
+    }
+
+    async fn settle<T: Ended>(&self, done: &[T]) -> Result<(), SyncError> {
+        let mut attempt = 1;
+        loop {
+            match T::settle(self, done).await {
+                // Two transactions have met, and the other went on.
+                Err(SyncError::Database(DbError::Busy)) if attempt < ATTEMPTS => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Ended for FetchDone {
+    async fn settle(notes: &Notes, done: &[Self]) -> Result<(), SyncError> {
+        let settings = &notes.handle.settings;
+        let concurrency =
+            i32::try_from(settings.workers_per_integration.max(1)).unwrap_or(i32::MAX);
+        let mut client = notes.pool.get().await?;
+        let sealer = notes.sealer.as_deref();
+        queue::settle_fetches(&mut client, sealer, Retry::new(settings), concurrency, done).await
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.result =
+            Some(Err(FetchError::from(format!("what was fetched can't be stored: {why}"))));
+    }
+}
+
+impl Ended for PushDone {
+    async fn settle(notes: &Notes, done: &[Self]) -> Result<(), SyncError> {
+        let mut client = notes.pool.get().await?;
+        queue::settle_pushes(&mut client, Retry::new(&notes.handle.settings), done).await
+    }
+
+    fn refuse(&mut self, why: String) {
+        self.result =
+            Some(Err(PushError::new(format!("how the push went can't be stored: {why}"))));
+    }
+}
+
+/// Whether it may be because of one of several: not where the database has no time, or is not there.
+fn is_of_one(error: &SyncError) -> bool {
+    !matches!(
+        error,
+        SyncError::Database(DbError::Busy | DbError::Unavailable(_) | DbError::TooSlow(_))
+    )
+}
+
+fn warn(error: &SyncError, count: usize) {
+    tracing::warn!(%error, count, "work of sync can't be noted: it will be done again");
+}
+
+/// Has what ends shortly after each other noted together.
+#[derive(Default)]
+struct Pace {
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Waits until something has ended, and gives what has; false if nothing can end any more.
+    async fn gather<T>(
+        &mut self,
+        ended: &mut mpsc::UnboundedReceiver<T>,
+        done: &mut Vec<T>,
+    ) -> bool {
+        if ended.recv_many(done, MOST_AT_ONCE).await == 0 {
+            return false;
+        }
+        let rest = self.last.map_or(Duration::ZERO, |last| PACE.saturating_sub(last.elapsed()));
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+            while done.len() < MOST_AT_ONCE
+                && let Ok(another) = ended.try_recv()
+            {
+                done.push(another);
+            }
+        }
+        self.last = Some(Instant::now());
+        true
+    }
+}
