@@ -142,7 +142,7 @@ CREATE INDEX ON integratedb.audit_event (at);
 CREATE TABLE integratedb.idempotency_key (
     -- The SHA-256 of who sent it and of the key.
     key_hash     bytea PRIMARY KEY,
-    -- The SHA-256 of method, path and body.
+    -- The HMAC of method, path and body, by what only the sender knows: a body may have a password.
     request_hash bytea NOT NULL,
     -- Status, headers and body, sealed by what only the sender knows; none while it is under way.
     answer       bytea,

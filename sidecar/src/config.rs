@@ -43,6 +43,11 @@ pub struct Config {
     pub login_attempts_per_user: u32,
     /// The same for one client address, or /64 network of IPv6 addresses.
     pub login_attempts_per_address: u32,
+    /// Requests of one token a minute to the REST API, or, of those without a valid one, of one client address; 0 for any
+    /// number.
+    pub requests_per_minute: u32,
+    /// As many of them at once.
+    pub request_burst: u32,
     /// Seconds that requests under way get to finish when the sidecar is told to stop.
     pub drain_secs: u64,
     /// `text` or `json`.
@@ -88,6 +93,8 @@ impl Default for Config {
             refresh_token_secs: 12 * 3600,
             login_attempts_per_user: 10,
             login_attempts_per_address: 100,
+            requests_per_minute: 6000,
+            request_burst: 1000,
             drain_secs: 10,
             log_format: LogFormat::Text,
             log: "info".to_owned(),
@@ -141,6 +148,8 @@ const NAMES: &[&str] = &[
     "refresh_token_secs",
     "login_attempts_per_user",
     "login_attempts_per_address",
+    "requests_per_minute",
+    "request_burst",
     "drain_secs",
     "log_format",
     "log",

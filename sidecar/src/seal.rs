@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
     Channels,
     /// Tokens, credentials and entries of sync, in the sidecar's database.
     Sync,
+    /// Answers to requests with an idempotency key, in the sidecar's database.
+    Answers,
 }
 
 impl Purpose {
@@ -39,6 +41,7 @@ impl Purpose {
             Self::CacheOnDisk => b"integratedb cache on disk",
             Self::Channels => b"integratedb secrets of channels",
             Self::Sync => b"integratedb sync",
+            Self::Answers => b"integratedb answers to requests",
         }
     }
 }

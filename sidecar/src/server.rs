@@ -141,7 +141,7 @@ async fn serve(
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
     let upkeep = async { tokio::join!(metrics, rules).0 };
-    let routes = router(app, &config);
+    let routes = router(app.clone(), &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
     let patience = Duration::from_secs(config.write_timeout_secs.max(1));
     let listener = ApiListener { listener, patience, stopping: stopping.clone() };
@@ -162,6 +162,9 @@ async fn serve(
         }
     };
     sockets.closed().await;
+    if tokio::time::timeout(drain, app.repeats().ended()).await.is_err() {
+        tracing::warn!("requests whose clients had gone away were cut off");
+    }
     notify.cancel();
     if notifying.await.is_err_and(|error| error.is_panic()) {
         tracing::error!("what reads or delivers notifications has panicked");

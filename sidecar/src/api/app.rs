@@ -1,8 +1,11 @@
 //! What handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::ApiError;
+use super::idempotency::Repeats;
+use super::rate::Rates;
 use super::schema;
 use crate::auth::{LoginLimit, Passwords, Tokens};
 use crate::config::Config;
@@ -22,6 +25,8 @@ struct Shared {
     passwords: Passwords,
     tokens: Tokens,
     logins: LoginLimit,
+    rates: Option<Rates>,
+    repeats: Repeats,
     metrics: Metrics,
     claims_schema: schema::SpecSchema,
     notifications_schema: schema::SpecSchema,
@@ -53,6 +58,8 @@ impl App {
                 config.login_attempts_per_user,
                 config.login_attempts_per_address,
             ),
+            rates: Rates::new(config.requests_per_minute, config.request_burst),
+            repeats: Repeats::new(Duration::from_secs(config.request_timeout_secs)),
             metrics: Metrics::new(),
             claims_schema: schema::SpecSchema::claims(),
             notifications_schema: schema::SpecSchema::notifications(),
@@ -82,6 +89,16 @@ impl App {
 
     pub(super) fn logins(&self) -> &LoginLimit {
         &self.0.logins
+    }
+
+    /// What callers have left; `None` if any number of requests may be sent.
+    pub(super) fn rates(&self) -> Option<&Rates> {
+        self.0.rates.as_ref()
+    }
+
+    /// Requests that may be sent twice.
+    pub(crate) fn repeats(&self) -> &Repeats {
+        &self.0.repeats
     }
 
     pub(super) fn claims_schema(&self) -> schema::SpecSchema {

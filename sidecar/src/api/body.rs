@@ -19,7 +19,28 @@ impl<T: Serialize> IntoResponse for Data<T> {
     }
 }
 
-/// Every error: `detail`, or the fields to blame with their messages.
+/// An error, as RFC 9457 has it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Problem {
+    /// Its kind, for programs; `about:blank` where the status says all.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, format = "uri-reference", example = "about:blank")]
+    pub(super) kind: &'static str,
+    /// The same for each of its kind.
+    #[schema(value_type = String, example = "Not Found")]
+    pub(super) title: &'static str,
+    /// The status of the answer.
+    #[schema(example = 404)]
+    pub(super) status: u16,
+    /// What went wrong, for people.
+    #[schema(example = "Not Found")]
+    pub(super) detail: String,
+    /// `detail`, or the fields to blame with their messages.
+    #[schema(value_type = Object, example = json!({"detail": "Not Found"}))]
+    pub(super) errors: serde_json::Value,
+}
+
+/// An error, as the first IntegrateDB has it: `detail`, or the fields to blame with their messages.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Errors {
     #[schema(value_type = Object, example = json!({"detail": "Not Found"}))]

@@ -1,15 +1,18 @@
-//! The one shape of errors: `{"errors": {"detail": …}}`, or `{"errors": {FIELD: [MESSAGE, …]}}` where a field
-//! of the request is to blame.
+//! What a request can fail with. What stands under `errors` has one shape: `{"detail": …}`, or `{FIELD: [MESSAGE, …]}` where
+//! a field of the request is to blame. `problem` writes what stands around it.
 
 use std::time::Duration;
 
-use axum::Json;
+use axum::Extension;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::auth::Scope;
 use crate::db::DbError;
+
+use super::problem::{Kind, Told};
+use super::rate::whole_seconds;
 
 /// What a request can fail with.
 #[derive(Debug)]
@@ -42,8 +45,16 @@ pub enum ApiError {
     Fields(Vec<(&'static str, String)>),
     /// 422: whatever stands under `errors`.
     Unprocessable(Value),
-    /// 429: and how long to wait.
+    /// 429, of logins: and how long to wait.
     TooManyRequests(Duration),
+    /// 429, of requests at all: and how long to wait.
+    TooOften(Duration),
+    /// 422: an idempotency key that came with another request before.
+    KeyReused,
+    /// 409: the first request with this idempotency key has not been answered yet.
+    KeyInUse,
+    /// 409: the first request with this idempotency key was never answered.
+    OutcomeUnknown,
     /// 500; the cause is logged, not told.
     Internal(String),
     /// 503: the database or the contract can't be had now.
@@ -54,6 +65,20 @@ impl ApiError {
     /// One field's mistake.
     pub(super) fn field(name: &'static str, message: impl Into<String>) -> Self {
         Self::Fields(vec![(name, message.into())])
+    }
+
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Fields(_) | Self::Unprocessable(_) => Kind::Invalid,
+            Self::InsufficientScope(_) => Kind::InsufficientScope,
+            Self::Changed => Kind::Changed,
+            Self::TooManyRequests(_) | Self::TooOften(_) => Kind::TooManyRequests,
+            Self::Unavailable(_) => Kind::Unavailable,
+            Self::KeyReused => Kind::KeyReused,
+            Self::KeyInUse => Kind::KeyInUse,
+            Self::OutcomeUnknown => Kind::OutcomeUnknown,
+            _ => Kind::Plain,
+        }
     }
 }
 
@@ -135,13 +160,38 @@ impl IntoResponse for ApiError {
                 StatusCode::TOO_MANY_REQUESTS,
                 detail("Too Many Requests: too many logins; Retry-After says when to try again"),
             ),
+            Self::TooOften(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                detail("Too Many Requests: Retry-After says when to try again"),
+            ),
+            Self::KeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                detail(
+                    "This Idempotency-Key came with another request before, or with another token; nothing was done. \
+                     Send a new key with a new request.",
+                ),
+            ),
+            Self::KeyInUse => (
+                StatusCode::CONFLICT,
+                detail(
+                    "A request with this Idempotency-Key is under way; Retry-After says when to ask for its answer.",
+                ),
+            ),
+            Self::OutcomeUnknown => (
+                StatusCode::CONFLICT,
+                detail(
+                    "A request with this Idempotency-Key began and was never answered; it may or may not have had an \
+                     effect. Look, and send a new key if it had none.",
+                ),
+            ),
             Self::Internal(cause) => {
                 tracing::error!(cause, "a request failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, detail("Internal Server Error"))
             }
             Self::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, detail(text)),
         };
-        let mut response = (status, Json(json!({ "errors": errors }))).into_response();
+        let told = Told::new(self.kind(), errors);
+        let mut response = (status, Extension(told)).into_response();
         let headers = response.headers_mut();
         match self {
             Self::Unauthorized => {
@@ -158,10 +208,10 @@ impl IntoResponse for ApiError {
                 let realm = HeaderValue::from_static("Token realm=\"Application\"");
                 headers.insert(header::WWW_AUTHENTICATE, realm);
             }
-            Self::TooManyRequests(wait) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            Self::TooManyRequests(wait) | Self::TooOften(wait) => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait).max(1)));
             }
-            Self::Unavailable(_) => {
+            Self::Unavailable(_) | Self::KeyInUse => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(1));
             }
             _ => {}

@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use super::access::Access;
@@ -24,15 +24,11 @@ pub(super) struct Json<T>(pub(super) T);
 impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, ApiError> {
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        let bytes =
-            Bytes::from_request(request, app).await.map_err(|error| match error.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
-                _ => ApiError::BadRequest("Bad Request: the body ended too early".to_owned()),
-            })?;
+        let bytes = whole_body(request).await?;
         let parsed = if bytes.len() < LARGE {
             axum::Json::from_bytes(&bytes)
         } else {
@@ -51,6 +47,14 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
             Err(error) => Err(ApiError::BadRequest(format!("Bad Request: {}", innermost(&error)))),
         }
     }
+}
+
+/// A body, if it is not larger than `max_body_bytes`.
+pub(super) async fn whole_body(request: Request) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, &()).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+        _ => ApiError::BadRequest("Bad Request: the body ended too early".to_owned()),
+    })
 }
 
 /// Whether the body is said to be `application/json` or `application/….+json` (RFC 6839).
@@ -131,7 +135,12 @@ impl FromRequestParts<App> for Client {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, ApiError> {
-        let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(a)| a.ip())))
+        Ok(Self(address(&parts.extensions)))
     }
+}
+
+/// The address that a request came from.
+pub(super) fn address(request: &Extensions) -> IpAddr {
+    let info = request.get::<ConnectInfo<SocketAddr>>();
+    info.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
 }

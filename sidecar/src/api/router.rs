@@ -17,8 +17,8 @@ use super::access::{Policy, decide};
 use super::app::App;
 use super::error::ApiError;
 use super::{
-    backfills, caches, caching, channels, claims, events, health, notifications, notify_status,
-    openapi, page, schema, sessions, stakeholders, sync, tag, users,
+    backfills, caches, caching, channels, claims, events, health, idempotency, notifications,
+    notify_status, openapi, page, problem, rate, schema, sessions, stakeholders, sync, tag, users,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -26,8 +26,10 @@ use crate::telemetry;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "IntegrateDB",
-    description = "Users, stakeholders, their claims and notifications; caches and their queries; sync. Every error has one shape: \
-                   {\"errors\": {\"detail\": …}} or, for a field, {\"errors\": {FIELD: [MESSAGE]}}."
+    description = "Users, stakeholders, their claims and notifications; caches and their queries; sync. Errors are problem \
+                   details (RFC 9457). Below users, auth and stakeholders, with their claims and notifications, they are \
+                   only {\"errors\": {\"detail\": …}} or, for a field, {\"errors\": {FIELD: [MESSAGE]}}, which problem \
+                   details have too."
 ))]
 struct Document;
 
@@ -93,6 +95,7 @@ pub fn router(app: App, config: &Config) -> Router {
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::from_fn(page::link))
         .layer(middleware::from_fn(tag::not_modified))
+        .layer(middleware::from_fn_with_state(app.clone(), idempotency::once))
         .layer(middleware::from_fn_with_state(policy, decide))
         .layer(DefaultBodyLimit::max(config.max_body_bytes))
         .layer(middleware::from_fn_with_state(
@@ -102,6 +105,8 @@ pub fn router(app: App, config: &Config) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::Internal("a handler panicked".to_owned()).into_response()
         }))
+        .layer(middleware::from_fn_with_state(app.clone(), rate::limit))
+        .layer(middleware::from_fn(problem::write))
         .layer(middleware::from_fn_with_state(app.clone(), telemetry::observe))
         .with_state(app)
 }

@@ -1,26 +1,21 @@
 //! A limit on login attempts, by user name and by client address. In memory: a restart forgives.
 //!
 //! An attempt is taken before the password is looked at, so that many guesses at once count like many in a
-//! row, and given back when the password was right. Each key is a leaky bucket in the form of GCRA (ITU-T
-//! I.371): one instant a key, the time at which all its attempts will be forgotten. A limiter crate would do
-//! the same, but none of the usual ones can give an attempt back.
+//! row, and given back when the password was right.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::bucket::Buckets;
+
 /// How long one attempt is remembered.
 const FORGET: Duration = Duration::from_secs(60);
 
-/// Below this many keys nobody looks for ones to forget.
-const FEW: usize = 1_000;
-
 /// Counts attempts; each key regains one a minute, and that of a right password at once.
 pub struct LoginLimit {
-    users: Mutex<Spent<String>>,
-    addresses: Mutex<Spent<IpAddr>>,
+    users: Mutex<Buckets<String>>,
+    addresses: Mutex<Buckets<IpAddr>>,
 }
 
 /// A login under way.
@@ -35,8 +30,8 @@ impl LoginLimit {
     /// So many attempts at once for one user name and for one address.
     pub fn new(per_user: u32, per_address: u32) -> Self {
         Self {
-            users: Mutex::new(Spent::new(per_user)),
-            addresses: Mutex::new(Spent::new(per_address)),
+            users: Mutex::new(Buckets::new(per_user, FORGET)),
+            addresses: Mutex::new(Buckets::new(per_address, FORGET)),
         }
     }
 
@@ -69,7 +64,7 @@ impl Attempt<'_> {
 }
 
 /// One subscriber has a whole /64 of IPv6 addresses (RFC 6177), so that is what counts as one client.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
         v4 => v4,
@@ -77,47 +72,8 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 /// A panic elsewhere leaves instants behind that are as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Spent<K> {
-    /// Attempts that a key has at once.
-    allowed: u32,
-    /// When all attempts of a key will be forgotten.
-    clear_at: HashMap<K, Instant>,
-    /// With this many keys, those that are clear are dropped.
-    sweep_at: usize,
-}
-
-impl<K: Hash + Eq + Clone> Spent<K> {
-    fn new(allowed: u32) -> Self {
-        Self { allowed: allowed.max(1), clear_at: HashMap::new(), sweep_at: FEW }
-    }
-
-    fn take(&mut self, key: &K, now: Instant) -> Result<(), Duration> {
-        let clear_at = self.clear_at.get(key).map_or(now, |at| (*at).max(now));
-        let room = FORGET * (self.allowed - 1);
-        let wait = clear_at.duration_since(now).saturating_sub(room);
-        if !wait.is_zero() {
-            return Err(wait);
-        }
-        if self.clear_at.len() >= self.sweep_at {
-            self.clear_at.retain(|_, at| *at > now);
-            // Twice what is left: sweeping costs a constant a key, however many there are.
-            self.sweep_at = FEW.max(self.clear_at.len() * 2);
-        }
-        self.clear_at.insert(key.clone(), clear_at + FORGET);
-        Ok(())
-    }
-
-    fn give_back(&mut self, key: &K) {
-        if let Some(at) = self.clear_at.get_mut(key)
-            && let Some(earlier) = at.checked_sub(FORGET)
-        {
-            *at = earlier;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -167,16 +123,5 @@ mod tests {
         assert!(limit.attempt_at("c", address("2001:db8:0:1::1"), now).is_ok());
         assert!(limit.attempt_at("d", address("::ffff:192.0.2.1"), now).is_ok());
         assert!(limit.attempt_at("e", address("192.0.2.1"), now).is_err());
-    }
-
-    #[test]
-    fn what_is_forgotten_takes_no_memory() {
-        let mut spent = Spent::new(3);
-        let mut now = Instant::now();
-        for n in 0..20 * FEW {
-            now += FORGET;
-            assert_eq!(spent.take(&n, now), Ok(()));
-            assert!(spent.clear_at.len() <= FEW);
-        }
     }
 }

@@ -90,6 +90,15 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     login_attempts_per_address: Option<u32>,
+    /// Requests of one token a minute to the REST API, or, of those without one, of one address; 0 for any number
+    /// [default: 6000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_per_minute: Option<u32>,
+    /// As many of them at once [default: 1000]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_burst: Option<u32>,
     /// The largest request body [default: 4194304]
     #[arg(long, value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]

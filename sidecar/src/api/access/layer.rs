@@ -16,8 +16,9 @@ use super::rules;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::extract::{Client, bearer, number};
+use crate::api::rate::charge;
 use crate::audit::Actor;
-use crate::auth::{Principal, Scope};
+use crate::auth::{Principal, Scope, Token};
 use crate::workspaces::{self, Role};
 
 /// What every operation of the API asks for. One that the table does not name is not in it, and nobody may call it.
@@ -96,12 +97,14 @@ pub(in crate::api) async fn decide(
     next: Next,
 ) -> Result<Response, ApiError> {
     let Some(path) = request.extensions().get::<MatchedPath>() else {
+        charge(&policy.app, request.extensions(), None)?;
         return Ok(next.run(request).await);
     };
     let method =
         if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     let Some(need) = policy.needs.get(&(method, path.as_str().to_owned())) else {
         // No operation: a method that the path has not, or what describes the API.
+        charge(&policy.app, request.extensions(), None)?;
         return Ok(next.run(request).await);
     };
     let need = need.ok_or_else(|| ApiError::Internal("nobody may call this".to_owned()))?;
@@ -115,16 +118,18 @@ async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiEr
     let Client(address) = Client::from_request_parts(parts, app).await?;
     let nobody = Access { principal: None, membership: None, address };
     if matches!(need, Need::Public | Need::Other) {
+        charge(app, &parts.extensions, None)?;
         return Ok(nobody);
     }
-    let client = app.client().await?;
-    let principal = match bearer(&parts.headers) {
-        Some(token) => Principal::of(&**client, &token).await?,
-        None => None,
-    };
+    let token = bearer(&parts.headers);
+    let found = find(app, token.as_ref()).await;
+    // A token counts as a caller of its own once it is known to be valid.
+    let valid = token.as_ref().filter(|_| matches!(found, Ok((_, Some(_)))));
+    charge(app, &parts.extensions, valid)?;
+    let (client, principal) = found?;
     let Some(principal) = principal else {
         return match need {
-            Need::Ticket if bearer(&parts.headers).is_none() => Ok(nobody),
+            Need::Ticket if token.is_none() => Ok(nobody),
             Need::First => {
                 let sql = "SELECT NOT EXISTS (SELECT FROM integratedb.users)";
                 let is_first: bool = client.query_one(sql, &[]).await?.get(0);
@@ -175,6 +180,19 @@ async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiEr
         Need::Caches(scope) => allow_scope(&principal, scope)?,
     }
     Ok(Access { principal: Some(principal), membership, address })
+}
+
+/// Whoever is behind a token, and the connection that it was found out on.
+async fn find(
+    app: &App,
+    token: Option<&Token>,
+) -> Result<(deadpool_postgres::Client, Option<Principal>), ApiError> {
+    let client = app.client().await?;
+    let principal = match token {
+        Some(token) => Principal::of(&**client, token).await?,
+        None => None,
+    };
+    Ok((client, principal))
 }
 
 fn allow_scope(principal: &Principal, scope: Scope) -> Result<(), ApiError> {
