@@ -269,9 +269,12 @@ impl Engine {
         let asked = tokio::time::timeout(limit, async {
             let source = match self.sources.get(&key, claimed.version) {
                 Some(source) => source,
-                None => self.outside.source(work.tenant, &work.model.class).await?,
+                None => {
+                    let source = self.outside.source(work.tenant, &work.model.class).await?;
+                    self.sources.put(key, claimed.version, Arc::clone(&source));
+                    source
+                }
             };
-            self.sources.put(key, claimed.version, Arc::clone(&source));
             Ok::<_, OpenError>(source.fetch(work).await)
         });
         let result = match asked.await {
@@ -302,9 +305,12 @@ impl Engine {
         let asked = tokio::time::timeout(limit, async {
             let target = match self.targets.get(&work.integration, claimed.version) {
                 Some(target) => target,
-                None => self.outside.target(work.integration).await?,
+                None => {
+                    let target = self.outside.target(work.integration).await?;
+                    self.targets.put(work.integration, claimed.version, Arc::clone(&target));
+                    target
+                }
             };
-            self.targets.put(work.integration, claimed.version, Arc::clone(&target));
             Ok::<_, OpenError>(target.push(work).await)
         });
         let result = match asked.await {
