@@ -1,6 +1,9 @@
 //! The audit log: who changed what, when, and what it was before and after. An event is written in the transaction of the
 //! change, so there is neither without the other.
 
+mod list;
+mod prune;
+
 use std::net::IpAddr;
 
 use serde::Serialize;
@@ -9,6 +12,9 @@ use tokio_postgres::GenericClient;
 
 use crate::auth::Principal;
 use crate::db::DbError;
+
+pub(crate) use list::{Event, Filter, list};
+pub(crate) use prune::prune;
 
 /// Who makes a change, and from where.
 #[derive(Clone, Debug)]

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{App, router};
+use crate::audit;
 use crate::cache::Engine;
 use crate::config::Config;
 use crate::db::{self, DbError, Pool, RecyclingMethod};
@@ -140,7 +141,8 @@ async fn serve(
     let syncing = service.map(|service| tokio::spawn(service.run(notify.clone())));
     let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
     let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
-    let upkeep = async { tokio::join!(metrics, rules).0 };
+    let pruning = audit::prune(pool.clone(), config.workspaces.audit_days);
+    let upkeep = async { tokio::join!(metrics, rules, pruning).0 };
     let routes = router(app.clone(), &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
     let patience = Duration::from_secs(config.write_timeout_secs.max(1));

@@ -78,7 +78,7 @@ async fn the_root_user_is_created_without_a_login_and_locks_the_door_behind() ->
 
     api.set_token(data["token"].as_str());
     let list = api.get("/api/v1/users").await?;
-    assert_eq!(list.body, json!({"data": [{"id": 1, "username": "example"}]}));
+    assert_eq!(list.body, json!({"data": [{"id": 1, "username": "example", "operator": true}]}));
 
     let login = json!({"data": {"username": "example", "password": "a long password"}});
     let login = api.post("/api/v1/auth/login", login).await?;
@@ -100,11 +100,11 @@ async fn users_are_a_crud_resource() -> Result<()> {
     let created = api.post("/api/v1/users", ann).await?;
     assert_eq!(created.status, StatusCode::CREATED);
     let shown = api.get("/api/v1/users/2").await?;
-    assert_eq!(shown.body, json!({"data": {"id": 2, "username": "ann"}}));
+    assert_eq!(shown.body, json!({"data": {"id": 2, "username": "ann", "operator": true}}));
     let changed = api.put("/api/v1/users/2", json!({"user": {"username": "anna"}})).await?;
     assert_eq!(
         (changed.status, changed.body),
-        (StatusCode::OK, json!({"data": {"id": 2, "username": "anna"}}))
+        (StatusCode::OK, json!({"data": {"id": 2, "username": "anna", "operator": true}}))
     );
     assert_eq!(api.delete("/api/v1/users/2").await?.status, StatusCode::NO_CONTENT);
     let gone = api.get("/api/v1/users/2").await?;

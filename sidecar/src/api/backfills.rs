@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Ids, Json};
+use crate::audit::{self, Change};
 use crate::notify::backfill::{self, Backfill, Request};
 use crate::notify::{NotifyError, Subscriptions};
 
@@ -66,6 +68,13 @@ impl From<Backfill> for BackfillView {
             updated_at: of.updated_at,
             finished_at: of.finished_at,
         }
+    }
+}
+
+impl BackfillView {
+    /// Where it is.
+    fn path(&self) -> String {
+        format!("/api/v1/stakeholders/{}/backfills/{}", self.stakeholder_id, self.id)
     }
 }
 
@@ -128,7 +137,7 @@ pub(super) async fn list(
 ) -> Result<Data<Vec<BackfillView>>, ApiError> {
     let client = app.client().await?;
     check(&client, id).await?;
-    let all = backfill::list(&client, id, None).await?;
+    let all = backfill::list(&**client, id, None).await?;
     Ok(Data { data: all.into_iter().map(BackfillView::from).collect() })
 }
 
@@ -142,7 +151,7 @@ pub(super) async fn show(
     Ids(of, id): Ids,
 ) -> Result<Data<BackfillView>, ApiError> {
     let client = app.client().await?;
-    let found = backfill::list(&client, of, Some(id)).await?;
+    let found = backfill::list(&**client, of, Some(id)).await?;
     let found = found.into_iter().next().ok_or(ApiError::NotFound)?;
     Ok(Data { data: found.into() })
 }
@@ -155,11 +164,11 @@ pub(super) async fn show(
         (status = 409), (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
     Json(body): Json<BackfillBody>,
 ) -> Result<Response, ApiError> {
-    let client = app.client().await?;
+    let mut client = app.client().await?;
     check(&client, id).await?;
     let (name, rows) = read(&body.backfill)?;
     let all = Subscriptions::load(&client).await?;
@@ -174,25 +183,51 @@ pub(super) async fn create(
     let estimated = backfill::estimate(&client, &relations)
         .await?
         .map_err(|why| mistake(format!("It can't be read: {why}."), "#/backfill/table"))?;
-    let made = backfill::create(&client, id, table, rows, estimated).await?.ok_or_else(|| {
+    let tx = client.transaction().await?;
+    let made = backfill::create(&*tx, id, table, rows, estimated).await?.ok_or_else(|| {
         ApiError::Conflict("A backfill of this table is under way for this stakeholder.".to_owned())
     })?;
-    let location = [(header::LOCATION, format!("/api/v1/stakeholders/{id}/backfills/{}", made.id))];
-    Ok((StatusCode::CREATED, location, Data { data: BackfillView::from(made) }).into_response())
+    let made = BackfillView::from(made);
+    let subject = made.path();
+    let change = Change {
+        action: "backfill.create",
+        subject: &subject,
+        workspace: None,
+        before: Value::Null,
+        after: Change::view(&made),
+    };
+    audit::record(&*tx, &access.actor(), change).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, subject)], Data { data: made }).into_response())
 }
 
 async fn ask(
     app: &App,
+    access: &Access,
     Ids(of, id): Ids,
     request: Request,
 ) -> Result<Data<BackfillView>, ApiError> {
-    let client = app.client().await?;
-    if let Some(asked) = backfill::ask(&client, of, id, request).await? {
-        return Ok(Data { data: asked.into() });
+    let mut client = app.client().await?;
+    let tx = client.transaction().await?;
+    let before = backfill::hold(&tx, of, id).await?.ok_or(ApiError::NotFound)?;
+    if let Some(asked) = backfill::ask(&*tx, of, id, request).await? {
+        let asked = BackfillView::from(asked);
+        let change = Change {
+            action: match request {
+                Request::Pause => "backfill.pause",
+                Request::Resume => "backfill.resume",
+                Request::Cancel => "backfill.cancel",
+            },
+            subject: &asked.path(),
+            workspace: None,
+            before: Change::view(&BackfillView::from(before)),
+            after: Change::view(&asked),
+        };
+        audit::record(&*tx, &access.actor(), change).await?;
+        tx.commit().await?;
+        return Ok(Data { data: asked });
     }
-    let found = backfill::list(&client, of, Some(id)).await?;
-    let found = found.into_iter().next().ok_or(ApiError::NotFound)?;
-    Err(ApiError::Conflict(match (request, found.state.as_str()) {
+    Err(ApiError::Conflict(match (request, before.state.as_str()) {
         (Request::Resume, "failed") => {
             "Another backfill of this table is under way for this stakeholder.".to_owned()
         }
@@ -206,10 +241,10 @@ async fn ask(
     responses((status = 200, body = Data<BackfillView>), (status = 404), (status = 409)))]
 pub(super) async fn pause(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     ids: Ids,
 ) -> Result<Data<BackfillView>, ApiError> {
-    ask(&app, ids, Request::Pause).await
+    ask(&app, &access, ids, Request::Pause).await
 }
 
 /// Has a paused backfill go on, or one that has failed begin again.
@@ -218,10 +253,10 @@ pub(super) async fn pause(
     responses((status = 200, body = Data<BackfillView>), (status = 404), (status = 409)))]
 pub(super) async fn resume(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     ids: Ids,
 ) -> Result<Data<BackfillView>, ApiError> {
-    ask(&app, ids, Request::Resume).await
+    ask(&app, &access, ids, Request::Resume).await
 }
 
 /// Ends a backfill. Rows that were told stay told.
@@ -230,8 +265,8 @@ pub(super) async fn resume(
     responses((status = 200, body = Data<BackfillView>), (status = 404), (status = 409)))]
 pub(super) async fn cancel(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     ids: Ids,
 ) -> Result<Data<BackfillView>, ApiError> {
-    ask(&app, ids, Request::Cancel).await
+    ask(&app, &access, ids, Request::Cancel).await
 }

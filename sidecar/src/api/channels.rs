@@ -5,13 +5,17 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
+use deadpool_postgres::Transaction;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
+use crate::audit::{self, Change};
 use crate::notify::channels::{self, ChannelStatus, ChannelsError, DeadLetter, Replay};
 
 /// A stakeholder's id and the name of one of its channels, from the path.
@@ -96,6 +100,38 @@ async fn one(app: &App, id: i64, name: &str) -> Result<Data<ChannelStatus>, ApiE
     Ok(Data { data: found.ok_or(ApiError::NotFound)? })
 }
 
+async fn record(
+    tx: &Transaction<'_>,
+    access: &Access,
+    (id, name): (i64, &str),
+    action: &'static str,
+    (before, after): (Value, Value),
+) -> Result<(), ApiError> {
+    let subject = &format!("/api/v1/stakeholders/{id}/channels/{name}");
+    let change = Change { action, subject, workspace: None, before, after };
+    Ok(audit::record(&**tx, &access.actor(), change).await?)
+}
+
+async fn set_enabled(
+    app: &App,
+    access: &Access,
+    id: i64,
+    name: &str,
+    is_enabled: bool,
+) -> Result<Data<ChannelStatus>, ApiError> {
+    let mut client = app.client().await?;
+    let tx = client.transaction().await?;
+    let before = channels::hold(&tx, id, name).await?;
+    channels::set_enabled(&*tx, id, name, is_enabled).await?;
+    let after = channels::hold(&tx, id, name).await?;
+    let action = if is_enabled { "channel.enable" } else { "channel.disable" };
+    let views = (Change::view(&before), Change::view(&after));
+    record(&tx, access, (id, name), action, views).await?;
+    tx.commit().await?;
+    drop(client);
+    one(app, id, name).await
+}
+
 /// The channels of a stakeholder with their figures.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels", tag = "notifications",
     params(("id" = i64, Path)), security(("token" = [])),
@@ -126,15 +162,19 @@ pub(super) async fn show(
     responses((status = 200, body = Data<NewSecret>), (status = 400), (status = 404), (status = 422)))]
 pub(super) async fn rotate_secret(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Named(id, name): Named,
     rotation: Result<Query<Rotation>, QueryRejection>,
 ) -> Result<Data<NewSecret>, ApiError> {
     let Query(rotation) = rotation.map_err(|error| bad(&error))?;
     let overlap = Duration::from_secs(rotation.overlap_secs.unwrap_or(24 * 3600).into());
     let sealer = app.notifications().settings().sealer().map_err(ChannelsError::Key)?;
-    let client = app.client().await?;
-    let secret = channels::rotate_secret(&client, &sealer, id, &name, overlap).await?;
+    let mut client = app.client().await?;
+    let tx = client.transaction().await?;
+    let secret = channels::rotate_secret(&*tx, &sealer, id, &name, overlap).await?;
+    let after = json!({ "overlap_secs": overlap.as_secs() });
+    record(&tx, &access, (id, &name), "channel.rotate_secret", (Value::Null, after)).await?;
+    tx.commit().await?;
     Ok(Data { data: NewSecret { secret } })
 }
 
@@ -144,11 +184,10 @@ pub(super) async fn rotate_secret(
     responses((status = 200, body = Data<Object>), (status = 404)))]
 pub(super) async fn enable(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Named(id, name): Named,
 ) -> Result<Data<ChannelStatus>, ApiError> {
-    channels::set_enabled(&*app.client().await?, id, &name, true).await?;
-    one(&app, id, &name).await
+    set_enabled(&app, &access, id, &name, true).await
 }
 
 /// Pauses a channel. It goes on where it was, as far as the log still reaches then.
@@ -157,11 +196,10 @@ pub(super) async fn enable(
     responses((status = 200, body = Data<Object>), (status = 404)))]
 pub(super) async fn disable(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Named(id, name): Named,
 ) -> Result<Data<ChannelStatus>, ApiError> {
-    channels::set_enabled(&*app.client().await?, id, &name, false).await?;
-    one(&app, id, &name).await
+    set_enabled(&app, &access, id, &name, false).await
 }
 
 /// Events of a channel that were given up, the oldest first.
@@ -177,7 +215,7 @@ pub(super) async fn dead_letters(
     let Query(letters) = letters.map_err(|error| bad(&error))?;
     let limit = letters.limit.unwrap_or(100).clamp(1, 1000);
     let client = app.client().await?;
-    Ok(Data { data: channels::dead_letters(&client, id, &name, letters.after, limit).await? })
+    Ok(Data { data: channels::dead_letters(&**client, id, &name, letters.after, limit).await? })
 }
 
 /// Sends dead letters again.
@@ -186,7 +224,7 @@ pub(super) async fn dead_letters(
     responses((status = 200, body = Data<Replayed>), (status = 404)))]
 pub(super) async fn replay(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Named(id, name): Named,
     Json(body): Json<ReplayBody>,
 ) -> Result<Data<Replayed>, ApiError> {
@@ -195,6 +233,11 @@ pub(super) async fn replay(
         Which { all: false, ids } if !ids.is_empty() => Replay::Ids(ids),
         _ => return Err(ApiError::field("ids", "give the numbers of dead letters, or all: true")),
     };
-    let replayed = channels::replay(&*app.client().await?, id, &name, &which).await?;
+    let mut client = app.client().await?;
+    let tx = client.transaction().await?;
+    let replayed = channels::replay(&*tx, id, &name, &which).await?;
+    let after = Change::view(&Replayed { replayed });
+    record(&tx, &access, (id, &name), "channel.replay", (Value::Null, after)).await?;
+    tx.commit().await?;
     Ok(Data { data: Replayed { replayed } })
 }

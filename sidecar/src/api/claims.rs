@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use super::schema::{Mistake, SpecSchema};
-use crate::db::{DbError, call_contract};
+use crate::audit::{self, Change};
+use crate::db::{self, DbError};
 
 /// The type of the specs here.
 const TYPE: &str = "CLAIMS";
@@ -38,6 +40,13 @@ pub(super) struct Spec {
     r#match: Value,
 }
 
+impl Spec {
+    fn of(mut stored: Value) -> Self {
+        let matches = stored.get_mut("match").map(Value::take).unwrap_or_default();
+        Self { r#type: TYPE.to_owned(), r#match: matches }
+    }
+}
+
 /// Shows the claims spec, as terse as it can be written; `match` is empty when none was set.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
     params(("id" = i64, Path)), security(("token" = [])),
@@ -50,7 +59,7 @@ pub(super) async fn show(
     let client = app.client().await?;
     let row = client.query_one("SELECT integratedb.get_spec($1, $2)", &[&id, &TYPE]).await?;
     let spec: Value = row.get::<_, Option<Value>>(0).ok_or(ApiError::NotFound)?;
-    Ok(Data { data: Spec { r#type: TYPE.to_owned(), r#match: matches(spec) } })
+    Ok(Data { data: Spec::of(spec) })
 }
 
 /// Replaces the claims spec. Claims and grants follow at once, or nothing changes.
@@ -59,20 +68,34 @@ pub(super) async fn show(
     responses((status = 200, body = Data<Spec>), (status = 404), (status = 422)))]
 pub(super) async fn put(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
     Json(body): Json<SpecBody>,
 ) -> Result<Data<Spec>, ApiError> {
     let document = check(app.claims_schema(), body.data, |data| Ok(data.to_string())).await?;
-    let rows = call_contract(
-        app.pool(),
-        "SELECT integratedb.put_spec($1, $2, $3)",
-        &[&id, &TYPE, &document],
-    )
+    let actor = access.actor();
+    let stored = db::patiently(|| async {
+        let mut client = app.pool().get().await?;
+        let tx = db::begin(&mut client).await?;
+        db::hold_stakeholder(&tx, id).await?;
+        let sql = "SELECT integratedb.get_spec($1, $2)";
+        let before: Option<Value> = tx.query_one(sql, &[&id, &TYPE]).await?.get(0);
+        let sql = "SELECT integratedb.put_spec($1, $2, $3)";
+        let stored = Spec::of(tx.query_one(sql, &[&id, &TYPE, &document]).await?.get(0));
+        let change = Change {
+            action: "claims.put",
+            subject: &format!("/api/v1/stakeholders/{id}/claims"),
+            workspace: None,
+            before: Change::view(&before.map(Spec::of)),
+            after: Change::view(&stored),
+        };
+        audit::record(&tx, &actor, change).await?;
+        tx.commit().await?;
+        Ok(stored)
+    })
     .await
     .map_err(refused)?;
-    let stored: Value = rows.first().map(|row| row.get(0)).unwrap_or_default();
-    Ok(Data { data: Spec { r#type: TYPE.to_owned(), r#match: matches(stored) } })
+    Ok(Data { data: stored })
 }
 
 /// Checks a document against its schema, and reads it if it fits. A large one takes long enough that other requests
@@ -90,10 +113,6 @@ pub(super) async fn check<T: Send + 'static>(
         .await
         .map_err(|error| ApiError::Internal(error.to_string()))?
         .map_err(|mistakes| ApiError::Unprocessable(json!({ "detail": mistakes })))
-}
-
-fn matches(mut spec: Value) -> Value {
-    spec.get_mut("match").map(Value::take).unwrap_or_default()
 }
 
 /// The extension's verdicts carry their answer as JSON.

@@ -15,7 +15,7 @@ use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, bearer};
-use crate::auth::{Token, Tokens};
+use crate::auth::{Principal, Token, Tokens};
 use crate::notify::LogError;
 use crate::notify::sockets::{Kind, NotOpen, VALID};
 
@@ -146,7 +146,13 @@ async fn access(
         (None, None) => None,
     };
     let token = token.ok_or(ApiError::Unauthorized)?;
-    let remaining = Tokens::remaining(&**app.client().await?, &token).await?;
+    let client = app.client().await?;
+    // Whoever got a ticket may be no operator any more.
+    let principal = Principal::of(&**client, &token).await?.ok_or(ApiError::Unauthorized)?;
+    if !principal.operator {
+        return Err(ApiError::Forbidden);
+    }
+    let remaining = Tokens::remaining(&**client, &token).await?;
     Ok((token, remaining.ok_or(ApiError::Unauthorized)?))
 }
 

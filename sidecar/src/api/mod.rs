@@ -26,6 +26,7 @@ mod stakeholders;
 mod sync;
 mod tag;
 mod users;
+mod workspaces;
 
 pub use app::App;
 pub use error::ApiError;

@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::claims::{check, refused};
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use super::schema::Mistake;
+use crate::audit::{self, Actor, Change};
 use crate::db::{self, DbError, Patience};
 use crate::notify::channels::{self, ChannelConfig, ChannelsError, NewSecret};
 use crate::notify::{Notifications, Role};
@@ -122,7 +124,7 @@ pub(super) async fn show(
     responses((status = 200, body = Data<StoredNotifications>), (status = 404), (status = 422)))]
 pub(super) async fn put(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
     Json(body): Json<NotificationsBody>,
 ) -> Result<Data<StoredNotifications>, ApiError> {
@@ -131,7 +133,8 @@ pub(super) async fn put(
     let (document, channels) = check(app.notifications_schema(), body.data, read).await?;
     // Where new channels begin; so the log has to be open.
     let head = app.sockets().head().await?;
-    let (stored, secrets) = replace(&app, id, Some(&document), &channels, head).await?;
+    let (stored, secrets) =
+        replace(&app, &access.actor(), id, Some(&document), &channels, head).await?;
     let (active, inactive_because) = match wait(app.notifications()).await {
         Ok(()) => (true, None),
         Err(why) => (false, Some(why)),
@@ -152,10 +155,10 @@ pub(super) async fn put(
     params(("id" = i64, Path)), security(("token" = [])), responses((status = 204), (status = 404)))]
 pub(super) async fn delete(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
-    replace(&app, id, None, &[], EventId::default()).await?;
+    replace(&app, &access.actor(), id, None, &[], EventId::default()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -194,6 +197,7 @@ fn read(
 /// Puts a spec or removes it, and makes the channels what they are to be. Gives what is stored, and new secrets.
 async fn replace(
     app: &App,
+    actor: &Actor,
     id: i64,
     document: Option<&str>,
     channels: &[ChannelConfig],
@@ -201,7 +205,7 @@ async fn replace(
 ) -> Result<(Value, Vec<NewSecret>), ApiError> {
     let mut patience = Patience::new();
     loop {
-        match attempt(app, id, document, channels, head).await {
+        match attempt(app, actor, id, document, channels, head).await {
             Err(ChannelsError::Database(DbError::Busy)) if patience.again().await => {}
             Err(ChannelsError::Database(error)) => return Err(refused(error)),
             Err(ChannelsError::NoKey(name)) => {
@@ -221,6 +225,7 @@ async fn replace(
 
 async fn attempt(
     app: &App,
+    actor: &Actor,
     id: i64,
     document: Option<&str>,
     channels: &[ChannelConfig],
@@ -229,7 +234,11 @@ async fn attempt(
     let sealer = app.notifications().settings().sealer().map_err(ChannelsError::Key)?;
     let mut client = app.pool().get().await?;
     let tx = db::begin(&mut client).await?;
-    let stored = match document {
+    db::hold_stakeholder(&tx, id).await?;
+    let sql = "SELECT integratedb.get_spec($1, $2)";
+    let before: Option<Value> = tx.query_one(sql, &[&id, &TYPE]).await?.get(0);
+    let view = |spec: Value| Change::view(&NotificationSpec::of(spec));
+    let stored: Value = match document {
         Some(document) => {
             let sql = "SELECT integratedb.put_spec($1, $2, $3)";
             tx.query_one(sql, &[&id, &TYPE, &document]).await?.get(0)
@@ -240,6 +249,14 @@ async fn attempt(
         }
     };
     let secrets = channels::replace(&tx, &sealer, id, channels, head).await?;
+    let change = Change {
+        action: if document.is_some() { "notifications.put" } else { "notifications.delete" },
+        subject: &format!("/api/v1/stakeholders/{id}/notifications"),
+        workspace: None,
+        before: before.map(view).unwrap_or_default(),
+        after: document.map(|_| view(stored.clone())).unwrap_or_default(),
+    };
+    audit::record(&tx, actor, change).await?;
     tx.commit().await?;
     Ok((stored, secrets))
 }

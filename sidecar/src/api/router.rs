@@ -19,6 +19,7 @@ use super::error::ApiError;
 use super::{
     backfills, caches, caching, channels, claims, events, health, idempotency, notifications,
     notify_status, openapi, page, problem, rate, schema, sessions, stakeholders, sync, tag, users,
+    workspaces,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -26,7 +27,7 @@ use crate::telemetry;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "IntegrateDB",
-    description = "Users, stakeholders, their claims and notifications; caches and their queries; sync. Errors are problem \
+    description = "Users, workspaces, stakeholders, their claims and notifications; caches and their queries; sync. Errors are problem \
                    details (RFC 9457). Below users, auth and stakeholders, with their claims and notifications, they are \
                    only {\"errors\": {\"detail\": …}} or, for a field, {\"errors\": {FIELD: [MESSAGE]}}, which problem \
                    details have too."
@@ -70,6 +71,7 @@ pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(caching::put_mode))
         .routes(routes!(caching::purge))
         .routes(routes!(caching::explain))
+        .merge(workspaces::routes())
         .merge(sync::routes())
         .routes(routes!(schema::document))
         .routes(routes!(schema::notifications))

@@ -7,16 +7,19 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postgres_protocol::password::scram_sha_256;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio_postgres::Transaction;
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use super::users::is_name;
+use crate::audit::{self, Change};
 use crate::auth::Token;
-use crate::db::{DbError, call_contract};
+use crate::db::{self, DbError};
 
 /// `{"stakeholder": {…}}`
 #[derive(Deserialize, ToSchema)]
@@ -158,20 +161,32 @@ pub(super) async fn show(
         (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Json(body): Json<StakeholderBody>,
 ) -> Result<Response, ApiError> {
     let name = name(body.stakeholder.name)?;
     let (password, verifier) = credentials()?;
-    let rows = call_contract(
-        app.pool(),
-        "SELECT integratedb.create_stakeholder($1, $2, $3)",
-        &[&name, &verifier, &body.stakeholder.adopt_schema],
-    )
+    let actor = access.actor();
+    let id = db::patiently(|| async {
+        let mut client = app.pool().get().await?;
+        let tx = db::begin(&mut client).await?;
+        let sql = "SELECT integratedb.create_stakeholder($1, $2, $3)";
+        let row = tx.query_one(sql, &[&name, &verifier, &body.stakeholder.adopt_schema]).await?;
+        let id: i64 = row.get(0);
+        let change = Change {
+            action: "stakeholder.create",
+            subject: &path(id),
+            workspace: None,
+            before: Value::Null,
+            after: audited(id, &name),
+        };
+        audit::record(&tx, &actor, change).await?;
+        tx.commit().await?;
+        Ok(id)
+    })
     .await
     .map_err(about_name)?;
-    let id: i64 = single(&rows)?.get(0);
-    let location = [(header::LOCATION, format!("/api/v1/stakeholders/{id}"))];
+    let location = [(header::LOCATION, path(id))];
     Ok((StatusCode::CREATED, location, with_credentials(id, name, &password)).into_response())
 }
 
@@ -182,17 +197,27 @@ pub(super) async fn create(
         (status = 422)))]
 pub(super) async fn update(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
     Json(body): Json<StakeholderBody>,
 ) -> Result<Data<StakeholderWithCredentials>, ApiError> {
     let name = name(body.stakeholder.name)?;
     let (password, verifier) = credentials()?;
-    call_contract(
-        app.pool(),
-        "SELECT integratedb.rename_stakeholder($1, $2, $3)",
-        &[&id, &name, &verifier],
-    )
+    let actor = access.actor();
+    db::patiently(|| async {
+        let mut client = app.pool().get().await?;
+        let tx = db::begin(&mut client).await?;
+        db::hold_stakeholder(&tx, id).await?;
+        let before = present(&tx, id).await?;
+        let sql = "SELECT integratedb.rename_stakeholder($1, $2, $3)";
+        tx.execute(sql, &[&id, &name, &verifier]).await?;
+        let mut after = audited(id, &name);
+        after["password_changed"] = true.into();
+        let (action, subject) = ("stakeholder.update", &path(id));
+        let change = Change { action, subject, workspace: None, before, after };
+        audit::record(&tx, &actor, change).await?;
+        Ok(tx.commit().await?)
+    })
     .await
     .map_err(about_name)?;
     Ok(with_credentials(id, name, &password))
@@ -205,18 +230,27 @@ pub(super) async fn update(
         (status = 409)))]
 pub(super) async fn delete(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
     deletion: Result<Query<Deletion>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(Deletion { all_or_nothing }) = deletion.map_err(|_| {
         ApiError::BadRequest("Bad Request: all_or_nothing is true or false".to_owned())
     })?;
-    let rows = call_contract(
-        app.pool(),
-        "SELECT kept, reason FROM integratedb.drop_stakeholder($1, $2)",
-        &[&id, &all_or_nothing],
-    )
+    let actor = access.actor();
+    let rows = db::patiently(|| async {
+        let mut client = app.pool().get().await?;
+        let tx = db::begin(&mut client).await?;
+        db::hold_stakeholder(&tx, id).await?;
+        let before = present(&tx, id).await?;
+        let sql = "SELECT kept, reason FROM integratedb.drop_stakeholder($1, $2)";
+        let rows = tx.query(sql, &[&id, &all_or_nothing]).await?;
+        let (action, subject) = ("stakeholder.delete", &path(id));
+        let change = Change { action, subject, workspace: None, before, after: Value::Null };
+        audit::record(&tx, &actor, change).await?;
+        tx.commit().await?;
+        Ok(rows)
+    })
     .await?;
     app.notifications().look();
     app.sockets().look();
@@ -227,6 +261,19 @@ pub(super) async fn delete(
     Ok(Data { data: Left { kept } }.into_response())
 }
 
-fn single(rows: &[tokio_postgres::Row]) -> Result<&tokio_postgres::Row, ApiError> {
-    rows.first().ok_or_else(|| ApiError::Internal("a function returned no row".to_owned()))
+/// Where a stakeholder is.
+fn path(id: i64) -> String {
+    format!("/api/v1/stakeholders/{id}")
+}
+
+/// A stakeholder for the audit log.
+fn audited(id: i64, name: &str) -> Value {
+    json!({ "id": id, "name": name })
+}
+
+/// What a stakeholder is before a change, which finds out itself if there is none.
+async fn present(tx: &Transaction<'_>, id: i64) -> Result<Value, DbError> {
+    let row =
+        tx.query_opt("SELECT name FROM integratedb.stakeholder WHERE id = $1", &[&id]).await?;
+    Ok(row.map(|row| audited(id, row.get(0))).unwrap_or_default())
 }

@@ -3,8 +3,10 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use deadpool_postgres::Transaction;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use utoipa::ToSchema;
 
@@ -13,17 +15,22 @@ use super::app::App;
 use super::body::{Data, Session};
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
+use super::workspaces::audit_member;
+use crate::audit::{self, Change};
 use crate::auth::Tokens;
 use crate::secret::Secret;
+use crate::workspaces;
 
 /// `{"user": {…}}`
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct UserBody {
     user: UserFields,
 }
 
 /// The fields of a user.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 struct UserFields {
     /// 1 to 32 letters, digits and underscores, no digit first; folded to lower case.
     #[schema(value_type = Option<String>, example = "example")]
@@ -33,20 +40,45 @@ struct UserFields {
     #[schema(value_type = Option<String>, example = "correct horse battery")]
     #[serde(default)]
     password: Option<Value>,
+    /// Whether the user may steer the installation; a new one may unless this says false. Only an operator says so.
+    #[schema(value_type = Option<bool>, example = false)]
+    #[serde(default)]
+    operator: Option<Value>,
 }
 
 /// A user as others see it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct User {
+    #[schema(example = 1)]
     id: i64,
+    #[schema(example = "example")]
     username: String,
+    /// Whether the user may steer the installation: users, stakeholders, sync, the caches of the configuration file.
+    operator: bool,
 }
 
-/// Reads and checks the fields; with `required`, both have to be there.
-fn check(
-    fields: UserFields,
-    required: bool,
-) -> Result<(Option<String>, Option<Secret<String>>), ApiError> {
+impl User {
+    /// Where it is.
+    fn path(&self) -> String {
+        format!("/api/v1/users/{}", self.id)
+    }
+}
+
+impl From<&Row> for User {
+    fn from(row: &Row) -> Self {
+        Self { id: row.get(0), username: row.get(1), operator: row.get(2) }
+    }
+}
+
+/// What a request says of a user.
+struct Wanted {
+    username: Option<String>,
+    password: Option<Secret<String>>,
+    operator: Option<bool>,
+}
+
+/// Reads and checks the fields; with `required`, name and password have to be there.
+fn check(fields: UserFields, required: bool) -> Result<Wanted, ApiError> {
     let mut errors = Vec::new();
     let mut text = |name, value: Option<Value>| match value {
         None | Some(Value::Null) => {
@@ -77,8 +109,13 @@ fn check(
         }
         _ => {}
     }
+    let operator = fields.operator.filter(|operator| !operator.is_null());
+    if operator.as_ref().is_some_and(|operator| !operator.is_boolean()) {
+        errors.push(("operator", "is true or false".to_owned()));
+    }
     if errors.is_empty() {
-        Ok((username, password.map(Secret::new)))
+        let operator = operator.and_then(|operator| operator.as_bool());
+        Ok(Wanted { username, password: password.map(Secret::new), operator })
     } else {
         Err(ApiError::Fields(errors))
     }
@@ -109,10 +146,9 @@ pub(super) async fn list(
     _: Authenticated,
 ) -> Result<Data<Vec<User>>, ApiError> {
     let client = app.client().await?;
-    let rows = client.query("SELECT id, username FROM integratedb.users ORDER BY id", &[]).await?;
-    let users: Vec<User> =
-        rows.iter().map(|row| User { id: row.get(0), username: row.get(1) }).collect();
-    Ok(Data { data: users })
+    let sql = "SELECT id, username, operator FROM integratedb.users ORDER BY id";
+    let rows = client.query(sql, &[]).await?;
+    Ok(Data { data: rows.iter().map(User::from).collect() })
 }
 
 /// Shows a user.
@@ -124,14 +160,12 @@ pub(super) async fn show(
     Id(id): Id,
 ) -> Result<Data<User>, ApiError> {
     let client = app.client().await?;
-    let row = client
-        .query_opt("SELECT username FROM integratedb.users WHERE id = $1", &[&id])
-        .await?
-        .ok_or(ApiError::NotFound)?;
-    Ok(Data { data: User { id, username: row.get(0) } })
+    let sql = "SELECT id, username, operator FROM integratedb.users WHERE id = $1";
+    let row = client.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    Ok(Data { data: User::from(&row) })
 }
 
-/// Creates a user. The first needs no token.
+/// Creates a user, who is an operator unless told otherwise. The first needs no token.
 #[utoipa::path(post, path = "/api/v1/users", tag = "users", request_body = UserBody,
     security((), ("token" = [])),
     responses((status = 201, body = Data<Session>, headers(("Location" = String))),
@@ -141,115 +175,184 @@ pub(super) async fn create(
     access: Access,
     Json(body): Json<UserBody>,
 ) -> Result<Response, ApiError> {
-    let (username, password) = check(body.user, true)?;
-    let (Some(username), Some(password)) = (username, password) else {
+    let wanted = check(body.user, true)?;
+    let (Some(username), Some(password)) = (wanted.username, wanted.password) else {
         return Err(ApiError::field("username", "can't be blank"));
     };
-    let hash = app
-        .passwords()
-        .hash(password)
-        .await
-        .ok_or_else(|| ApiError::Internal("a password could not be hashed".to_owned()))?;
+    let operator = wanted.operator.unwrap_or(true);
+    let hash = hash(&app, password).await?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     if access.principal.is_none() {
         // As far as a glance could tell, nobody is there yet. Of many first users at once, the lock lets one through; the others then see it.
-        transaction
-            .batch_execute("LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE")
-            .await?;
+        transaction.batch_execute(ALONE).await?;
         let row =
             transaction.query_one("SELECT EXISTS (SELECT FROM integratedb.users)", &[]).await?;
         if row.get(0) {
             return Err(ApiError::Unauthorized);
         }
+        if !operator {
+            return Err(ApiError::field("operator", "is true of the first user"));
+        }
     }
     let row = transaction
         .query_one(
-            "INSERT INTO integratedb.users (username, password_hash) VALUES ($1, $2) RETURNING id",
-            &[&username, &hash],
+            "INSERT INTO integratedb.users (username, password_hash, operator) VALUES ($1, $2, $3) \
+             RETURNING id, username, operator",
+            &[&username, &hash, &operator],
         )
         .await
         .map_err(taken)?;
-    let id: i64 = row.get(0);
-    let pair = app.tokens().issue(&transaction, id).await?;
+    let user = User::from(&row);
+    let pair = app.tokens().issue(&transaction, user.id).await?;
+    let subject = user.path();
+    let change = Change {
+        action: "user.create",
+        subject: &subject,
+        workspace: None,
+        before: Value::Null,
+        after: Change::view(&user),
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
     transaction.commit().await?;
-    let location = [(header::LOCATION, format!("/api/v1/users/{id}"))];
-    Ok((StatusCode::CREATED, location, Data { data: Session::new(id, &pair) }).into_response())
+    let location = [(header::LOCATION, subject)];
+    Ok((StatusCode::CREATED, location, Data { data: Session::new(user.id, &pair) }).into_response())
 }
 
-/// Changes a user's name or password. A new password revokes the user's tokens.
+/// Changes a user's name or password, or whether it is an operator. A new password revokes the user's tokens.
+///
+/// Whether a user is an operator is changed by operators only, and one stays.
 #[utoipa::path(put, path = "/api/v1/users/{id}", tag = "users", request_body = UserBody,
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<User>), (status = 404), (status = 422)))]
+    responses((status = 200, body = Data<User>), (status = 403), (status = 404), (status = 422)))]
 pub(super) async fn update(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
     Json(body): Json<UserBody>,
 ) -> Result<Data<User>, ApiError> {
-    let (username, password) = check(body.user, false)?;
-    let hash = match password {
+    let wanted = check(body.user, false)?;
+    if wanted.operator.is_some() && !access.principal()?.operator {
+        return Err(ApiError::Forbidden);
+    }
+    let hash = match wanted.password {
         None => None,
-        Some(password) => Some(
-            app.passwords()
-                .hash(password)
-                .await
-                .ok_or_else(|| ApiError::Internal("a password could not be hashed".to_owned()))?,
-        ),
+        Some(password) => Some(hash(&app, password).await?),
     };
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
+    if wanted.operator == Some(false) {
+        // Two operators who end each other's being one must not both succeed.
+        transaction.batch_execute(ALONE).await?;
+    }
+    let sql = "SELECT id, username, operator FROM integratedb.users WHERE id = $1 FOR UPDATE";
+    let before = transaction.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    let before = User::from(&before);
     let row = transaction
-        .query_opt(
+        .query_one(
             "UPDATE integratedb.users \
              SET username = coalesce($2, username), password_hash = coalesce($3, password_hash), \
-                 updated_at = now() \
-             WHERE id = $1 RETURNING username",
-            &[&id, &username, &hash],
+                 operator = coalesce($4, operator), updated_at = now() \
+             WHERE id = $1 RETURNING id, username, operator",
+            &[&id, &wanted.username, &hash, &wanted.operator],
         )
         .await
-        .map_err(taken)?
-        .ok_or(ApiError::NotFound)?;
+        .map_err(taken)?;
+    let user = User::from(&row);
+    if before.operator && !user.operator && !has_operator(&transaction).await? {
+        return Err(ApiError::field("operator", "is true of the last operator"));
+    }
+    let mut after = Change::view(&user);
     if hash.is_some() {
         Tokens::revoke_all(&transaction, id).await?;
+        after["password_changed"] = true.into();
     }
+    let change = Change {
+        action: "user.update",
+        subject: &user.path(),
+        workspace: None,
+        before: Change::view(&before),
+        after,
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
     transaction.commit().await?;
     app.sockets().look();
-    Ok(Data { data: User { id, username: row.get(0) } })
+    Ok(Data { data: user })
 }
 
-/// Deletes a user and its tokens. The last user stays: without one, anybody could become the first.
+/// Deletes a user, its tokens, its applications and its memberships.
+///
+/// The last operator stays: without a user, anybody could become the first. So does the only owner of a workspace.
 #[utoipa::path(delete, path = "/api/v1/users/{id}", tag = "users", params(("id" = i64, Path)),
-    security(("token" = [])), responses((status = 204), (status = 404), (status = 422)))]
+    security(("token" = [])), responses((status = 204), (status = 403), (status = 404),
+        (status = 409, description = "The user is the only owner of a workspace."), (status = 422)))]
 pub(super) async fn delete(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     // Two users who delete each other at once must not both succeed.
-    transaction.batch_execute("LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE").await?;
-    if transaction.execute("DELETE FROM integratedb.users WHERE id = $1", &[&id]).await? == 0 {
-        return Err(ApiError::NotFound);
-    }
-    let row = transaction.query_one("SELECT EXISTS (SELECT FROM integratedb.users)", &[]).await?;
-    if !row.get::<_, bool>(0) {
+    transaction.batch_execute(ALONE).await?;
+    // From here on nobody makes the user a member of anything.
+    let sql = "SELECT id, username, operator FROM integratedb.users WHERE id = $1 FOR UPDATE";
+    let user = transaction.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    let user = User::from(&user);
+    leave_workspaces(&transaction, &access, id).await?;
+    transaction.execute("DELETE FROM integratedb.users WHERE id = $1", &[&id]).await?;
+    if !has_operator(&transaction).await? {
         return Err(ApiError::Unprocessable(
-            json!({"detail": "The last user can't be deleted; create another one first."}),
+            json!({"detail": "The last operator can't be deleted; make another user one first."}),
         ));
     }
+    let change = Change {
+        action: "user.delete",
+        subject: &user.path(),
+        workspace: None,
+        before: Change::view(&user),
+        after: Value::Null,
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
     transaction.commit().await?;
+    app.sockets().look();
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Revokes all tokens of a user.
+/// Ends all memberships of a user who is held; errors if a workspace would be left without an owner.
+async fn leave_workspaces(
+    transaction: &Transaction<'_>,
+    access: &Access,
+    id: i64,
+) -> Result<(), ApiError> {
+    let mut left_alone = Vec::new();
+    for membership in workspaces::of_user(transaction, id).await? {
+        let workspace = membership.workspace;
+        if membership.member.role == workspaces::Role::Owner
+            && workspaces::owners_besides(transaction, workspace, id).await? == 0
+        {
+            left_alone.push(membership.name);
+            continue;
+        }
+        workspaces::remove_member(transaction, workspace, id).await?;
+        audit_member(transaction, access, workspace, (Some(&membership.member), None)).await?;
+    }
+    if left_alone.is_empty() {
+        return Ok(());
+    }
+    Err(ApiError::Conflict(format!(
+        "The user is the only owner of {}; make another member an owner, or delete the workspace, first.",
+        left_alone.join(", ")
+    )))
+}
+
+/// Revokes all tokens of a user: those of logins, and those of applications that act for the user.
 #[utoipa::path(delete, path = "/api/v1/users/{id}/tokens", tag = "users",
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 204), (status = 404)))]
+    responses((status = 204), (status = 403), (status = 404)))]
 pub(super) async fn revoke_tokens(
     State(app): State<App>,
-    _: Authenticated,
+    access: Access,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     let mut client = app.client().await?;
@@ -259,9 +362,31 @@ pub(super) async fn revoke_tokens(
         .await?
         .ok_or(ApiError::NotFound)?;
     Tokens::revoke_all(&transaction, id).await?;
+    Tokens::revoke_granted(&transaction, id).await?;
+    let change = Change {
+        action: "user.revoke_tokens",
+        subject: &format!("/api/v1/users/{id}"),
+        workspace: None,
+        before: Value::Null,
+        after: Value::Null,
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
     transaction.commit().await?;
     app.sockets().look();
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Keeps everybody else from changing users until the end of the transaction.
+const ALONE: &str = "LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE";
+
+async fn hash(app: &App, password: Secret<String>) -> Result<String, ApiError> {
+    let hash = app.passwords().hash(password).await;
+    hash.ok_or_else(|| ApiError::Internal("a password could not be hashed".to_owned()))
+}
+
+async fn has_operator(transaction: &Transaction<'_>) -> Result<bool, ApiError> {
+    let sql = "SELECT EXISTS (SELECT FROM integratedb.users WHERE operator)";
+    Ok(transaction.query_one(sql, &[]).await?.get(0))
 }
 
 #[cfg(test)]

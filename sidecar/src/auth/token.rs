@@ -119,11 +119,31 @@ impl Tokens {
         Ok(())
     }
 
-    /// Revokes every pair of a user whose row `transaction` has locked or changed.
+    /// Revokes every pair of a user whose row `transaction` has locked or changed, and logs its browsers out.
     pub async fn revoke_all(transaction: &Transaction<'_>, user_id: i64) -> Result<(), DbError> {
-        transaction
-            .execute("DELETE FROM integratedb.token_pairs WHERE user_id = $1", &[&user_id])
-            .await?;
+        for sql in [
+            "DELETE FROM integratedb.token_pairs WHERE user_id = $1",
+            "DELETE FROM integratedb.browser_session WHERE user_id = $1",
+        ] {
+            transaction.execute(sql, &[&user_id]).await?;
+        }
+        Ok(())
+    }
+
+    /// Revokes what applications hold that act for a user whose row `transaction` has locked. What the user has agreed to
+    /// stays: the application may ask again.
+    pub async fn revoke_granted(
+        transaction: &Transaction<'_>,
+        user_id: i64,
+    ) -> Result<(), DbError> {
+        for sql in [
+            "DELETE FROM integratedb.oauth_code c USING integratedb.oauth_grant g \
+             WHERE g.id = c.grant_id AND g.user_id = $1",
+            "DELETE FROM integratedb.oauth_token t USING integratedb.oauth_grant g \
+             WHERE g.id = t.grant_id AND g.user_id = $1",
+        ] {
+            transaction.execute(sql, &[&user_id]).await?;
+        }
         Ok(())
     }
 }

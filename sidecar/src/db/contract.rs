@@ -6,11 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Transaction};
+use tokio_postgres::{Client, Transaction};
 
 use super::error::DbError;
-use super::pool::Pool;
 
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '750ms'";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,21 +16,31 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Runs one statement in a transaction of its own, again while locks are in the way.
+/// Tries something that takes the contract's lock again while locks are in the way.
 ///
 /// Errors with [`DbError::Busy`] after ten seconds of that.
-pub async fn call_contract(
-    pool: &Pool,
-    statement: &str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, DbError> {
+pub(crate) async fn patiently<T, F: Future<Output = Result<T, DbError>>>(
+    attempt: impl Fn() -> F,
+) -> Result<T, DbError> {
     let mut patience = Patience::new();
     loop {
-        match attempt(pool, statement, parameters).await {
+        match attempt().await {
             Err(DbError::Busy) if patience.again().await => {}
             other => return other,
         }
     }
+}
+
+/// Holds a stakeholder and its specs until the end of the transaction, so that they are before a change what is read of
+/// them. To be taken before any lock of the contract.
+pub(crate) async fn hold_stakeholder(
+    transaction: &Transaction<'_>,
+    stakeholder: i64,
+) -> Result<(), DbError> {
+    // The sidecar's role may not lock rows of the contract.
+    let sql = "SELECT pg_advisory_xact_lock(hashtextextended('integratedb.stakeholder/' || $1::bigint, 0))";
+    transaction.execute(sql, &[&stakeholder]).await?;
+    Ok(())
 }
 
 /// How often something that takes the contract's lock is tried.
@@ -63,16 +71,4 @@ pub(crate) async fn begin(client: &mut Client) -> Result<Transaction<'_>, DbErro
     let transaction = client.transaction().await?;
     transaction.batch_execute(LOCK_TIMEOUT).await?;
     Ok(transaction)
-}
-
-async fn attempt(
-    pool: &Pool,
-    statement: &str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, DbError> {
-    let mut client = pool.get().await?;
-    let transaction = begin(&mut client).await?;
-    let rows = transaction.query(statement, parameters).await?;
-    transaction.commit().await?;
-    Ok(rows)
 }

@@ -6,8 +6,7 @@ mod migrate;
 mod pool;
 pub(crate) mod rules;
 
-pub use contract::call_contract;
-pub(crate) use contract::{Patience, begin};
+pub(crate) use contract::{Patience, begin, hold_stakeholder, patiently};
 pub use error::{DbError, Refusal};
 pub use migrate::{check_extension, check_migrations, migrate};
 pub use pool::{Pool, connect, open};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::db::DbError;
+
 /// What a member of a workspace may do. Each may do all that those before it may.
 #[derive(
     Clone,
@@ -45,5 +47,56 @@ impl Role {
     /// The role that is written so.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// Whether someone with this role may change a user, who may be oneself, from being one thing in the workspace to
+    /// being another; `None` is no member.
+    pub(crate) fn may_change_member(
+        self,
+        is_oneself: bool,
+        from: Option<Self>,
+        to: Option<Self>,
+    ) -> bool {
+        let is_about_owners = [from, to].contains(&Some(Self::Owner));
+        let least = if is_about_owners { Self::Owner } else { Self::Admin };
+        self >= least || (is_oneself && to.is_none())
+    }
+
+    /// The role that is stored so.
+    pub(super) fn stored(text: &str) -> Result<Self, DbError> {
+        let unknown = || DbError::Unexpected(format!("there is no role {text}"));
+        Self::parse(text).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Role::{Admin, Member, Owner, Viewer};
+    use super::*;
+
+    #[test]
+    fn only_owners_say_who_is_an_owner() {
+        for role in [Viewer, Member, Admin] {
+            assert!(!role.may_change_member(false, Some(Viewer), Some(Owner)));
+            assert!(!role.may_change_member(true, Some(role), Some(Owner)), "nor of oneself");
+            assert!(!role.may_change_member(false, Some(Owner), Some(Member)));
+            assert!(!role.may_change_member(false, Some(Owner), None));
+        }
+        assert!(Owner.may_change_member(false, None, Some(Owner)));
+        assert!(Owner.may_change_member(false, Some(Owner), None));
+    }
+
+    #[test]
+    fn admins_say_who_else_is_a_member_and_anybody_may_leave() {
+        for role in [Viewer, Member] {
+            assert!(!role.may_change_member(false, None, Some(Viewer)));
+            assert!(!role.may_change_member(true, Some(role), Some(Admin)));
+        }
+        assert!(Admin.may_change_member(false, Some(Admin), None));
+        assert!(Admin.may_change_member(false, None, Some(Admin)));
+        for role in Role::ALL {
+            assert!(role.may_change_member(true, Some(role), None));
+            assert!(Owner.may_change_member(false, Some(role), None));
+        }
     }
 }

@@ -4,7 +4,7 @@ use axum::http::Method;
 
 use super::need::Need;
 use crate::auth::Scope::{CacheRulesRead, CacheRulesWrite, CachesRead, CachesWrite};
-use crate::workspaces::Role::{Member, Viewer};
+use crate::workspaces::Role::{Admin, Member, Owner, Viewer};
 
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
@@ -41,6 +41,18 @@ const RULES: &[(Method, &str, Need)] = &[
     (PUT, "/api/v1/users/{id}", Need::Self_),
     (DELETE, "/api/v1/users/{id}", Need::Self_),
     (DELETE, "/api/v1/users/{id}/tokens", Need::Self_),
+    (GET, "/api/v1/workspaces", Need::User),
+    (POST, "/api/v1/workspaces", Need::User),
+    (GET, "/api/v1/workspaces/{workspace}", Need::Workspace(Viewer)),
+    (PUT, "/api/v1/workspaces/{workspace}", Need::Workspace(Admin)),
+    (DELETE, "/api/v1/workspaces/{workspace}", Need::Workspace(Owner)),
+    (GET, "/api/v1/workspaces/{workspace}/members", Need::Workspace(Viewer)),
+    (POST, "/api/v1/workspaces/{workspace}/members", Need::Workspace(Admin)),
+    (PUT, "/api/v1/workspaces/{workspace}/members/{user}", Need::Workspace(Admin)),
+    // Anybody may leave; of others the handler asks for an admin.
+    (DELETE, "/api/v1/workspaces/{workspace}/members/{user}", Need::Workspace(Viewer)),
+    (GET, "/api/v1/workspaces/{workspace}/audit", Need::Workspace(Admin)),
+    (GET, "/api/v1/audit", Need::Operator),
     (GET, "/api/v1/stakeholders/{id}/events", Need::Ticket),
     (GET, "/api/v1/caches", Need::Caches(CachesRead)),
     (GET, "/api/v1/caches/{id}", Need::Cache(Viewer, CachesRead)),

@@ -1,7 +1,7 @@
 //! Backfills in the sidecar's database: what was asked for, and how far each is.
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use super::meeting::Left;
 use super::window::Key;
@@ -78,7 +78,7 @@ pub enum Request {
 
 /// Notes a new backfill; `None` if there is one of that table under way for that stakeholder.
 pub async fn create(
-    client: &Client,
+    client: &impl GenericClient,
     stakeholder: i64,
     (schema, table): (&str, &str),
     chunk_rows: i32,
@@ -95,7 +95,7 @@ pub async fn create(
 
 /// Those of a stakeholder, or one of them, the latest first.
 pub async fn list(
-    client: &Client,
+    client: &impl GenericClient,
     stakeholder: i64,
     id: Option<i64>,
 ) -> Result<Vec<Backfill>, DbError> {
@@ -106,9 +106,20 @@ pub async fn list(
     Ok(client.query(&sql, &[&stakeholder, &id]).await?.into_iter().map(Backfill::from).collect())
 }
 
+/// Holds a backfill until the end of the transaction, and gives what it is.
+pub async fn hold(
+    transaction: &Transaction<'_>,
+    stakeholder: i64,
+    id: i64,
+) -> Result<Option<Backfill>, DbError> {
+    let sql = "SELECT FROM integratedb.backfill WHERE stakeholder_id = $1 AND id = $2 FOR UPDATE";
+    transaction.execute(sql, &[&stakeholder, &id]).await?;
+    Ok(list(transaction, stakeholder, Some(id)).await?.into_iter().next())
+}
+
 /// Does what is asked; `None` if its state does not allow it, or there is none.
 pub async fn ask(
-    client: &Client,
+    client: &impl GenericClient,
     stakeholder: i64,
     id: i64,
     request: Request,

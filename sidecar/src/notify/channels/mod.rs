@@ -26,6 +26,6 @@ pub use config::{ChannelConfig, Kind};
 pub use delivery::Delivery;
 pub use error::ChannelsError;
 pub use store::{
-    ChannelState, ChannelStatus, DeadLetter, NewSecret, Replay, dead_letters, list, replace,
-    replay, rotate_secret, set_enabled,
+    ChannelState, ChannelStatus, DeadLetter, Held, NewSecret, Replay, dead_letters, hold, list,
+    replace, replay, rotate_secret, set_enabled,
 };

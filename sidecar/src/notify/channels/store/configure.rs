@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use integratedb_events::EventId;
+use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{GenericClient, Transaction};
 
 use super::super::config::{ChannelConfig, Kind};
 use super::super::error::ChannelsError;
@@ -123,7 +124,7 @@ const RESEAL: &str =
 
 /// Makes a new secret for a WEBHOOK, and gives it. Requests are signed with those before too, for `overlap`.
 pub async fn rotate_secret(
-    client: &Client,
+    client: &impl GenericClient,
     sealer: &Option<Sealer>,
     stakeholder: i64,
     name: &str,
@@ -145,6 +146,31 @@ pub async fn rotate_secret(
     Err(DbError::Busy.into())
 }
 
+/// What people and the sidecar have decided about a channel.
+#[derive(Clone, Debug, Serialize)]
+pub struct Held {
+    /// Its name.
+    pub name: String,
+    /// Whether somebody paused it.
+    pub paused: bool,
+    /// Why the sidecar gave it up.
+    pub disabled_because: Option<String>,
+}
+
+const HOLD: &str = "SELECT name, is_paused, disabled_because FROM integratedb.channel
+    WHERE stakeholder_id = $1 AND name = $2 FOR UPDATE";
+
+/// Holds a channel until the end of the transaction.
+pub async fn hold(
+    transaction: &Transaction<'_>,
+    stakeholder: i64,
+    name: &str,
+) -> Result<Held, ChannelsError> {
+    let row = transaction.query_opt(HOLD, &[&stakeholder, &name]).await?;
+    let row = row.ok_or_else(|| ChannelsError::NoChannel(name.to_owned()))?;
+    Ok(Held { name: row.get(0), paused: row.get(1), disabled_because: row.get(2) })
+}
+
 const ENABLE: &str = "WITH changed AS (
         UPDATE integratedb.channel
         SET is_paused = NOT $3, disabled_because = CASE WHEN $3 THEN NULL ELSE disabled_because END,
@@ -158,7 +184,7 @@ const ENABLE: &str = "WITH changed AS (
 
 /// Pauses a channel, or has it go on: also one that the sidecar gave up.
 pub async fn set_enabled(
-    client: &Client,
+    client: &impl GenericClient,
     stakeholder: i64,
     name: &str,
     is_enabled: bool,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::Client;
+use tokio_postgres::GenericClient;
 
 use super::super::error::ChannelsError;
 use super::progress::event_id;
@@ -32,7 +32,7 @@ const LETTERS: &str = r#"SELECT id, epoch, lsn, index, event, attempts, error,
 
 /// The dead letters of a channel after the one with this number, at most `limit`.
 pub async fn dead_letters(
-    client: &Client,
+    client: &impl GenericClient,
     stakeholder: i64,
     name: &str,
     after: i64,
@@ -80,7 +80,7 @@ const REPLAY: &str = "WITH again AS (
 /// Sends dead letters again, as if they had never been tried; gives how many. Of a channel that is paused or disabled
 /// they go when it goes on.
 pub async fn replay(
-    client: &Client,
+    client: &impl GenericClient,
     stakeholder: i64,
     name: &str,
     which: &Replay,
@@ -94,7 +94,11 @@ pub async fn replay(
     Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or_default())
 }
 
-async fn channel(client: &Client, stakeholder: i64, name: &str) -> Result<i64, ChannelsError> {
+async fn channel(
+    client: &impl GenericClient,
+    stakeholder: i64,
+    name: &str,
+) -> Result<i64, ChannelsError> {
     match client.query_opt(CHANNEL, &[&stakeholder, &name]).await? {
         Some(row) => Ok(row.get(0)),
         None => Err(ChannelsError::NoChannel(name.to_owned())),
