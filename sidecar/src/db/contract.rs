@@ -31,8 +31,8 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, DbError>>>(
     }
 }
 
-/// Holds a stakeholder and its specs until the end of the transaction, so that they are before a change what is read of
-/// them. To be taken before any lock of the contract.
+/// Holds a stakeholder and its specs until the end of the transaction: what is read of them is what a change then finds.
+/// To be taken before any lock of the contract.
 pub(crate) async fn hold_stakeholder(
     transaction: &Transaction<'_>,
     stakeholder: i64,
