@@ -23,6 +23,8 @@ CREATE INDEX ON integratedb.workspace_member (user_id);
 -- A cache that was made over REST; those of the configuration file are not here. Its rules are in cache_rules.
 CREATE TABLE integratedb.cache (
     id           text PRIMARY KEY,
+    -- The order of lists.
+    number       bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
     workspace_id bigint NOT NULL REFERENCES integratedb.workspace,
     name         text NOT NULL,
     type         text NOT NULL CHECK (type = 'postgres'),

@@ -14,6 +14,7 @@ use reqwest::{ClientBuilder, Method, RequestBuilder, Url};
 
 use crate::notify::NotificationSettings;
 use crate::sync::SyncSettings;
+use crate::workspaces::WorkspaceSettings;
 
 /// What is not for everybody, by the registries of special addresses (RFC 6890, and IANA's updates of it), and what
 /// clouds answer their own machines from.
@@ -79,6 +80,14 @@ impl From<&SyncSettings> for Reach {
     fn from(settings: &SyncSettings) -> Self {
         let allowed = settings.allow_networks.as_slice().into();
         Self { allowed, allow_http: settings.allow_http, section: "sync" }
+    }
+}
+
+impl From<&WorkspaceSettings> for Reach {
+    /// Whether a connection to an origin is encrypted, its cache says by its `sslmode`.
+    fn from(settings: &WorkspaceSettings) -> Self {
+        let allowed = settings.allow_networks.as_slice().into();
+        Self { allowed, allow_http: true, section: "workspaces" }
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Sync,
     /// Answers to requests with an idempotency key, in the sidecar's database.
     Answers,
+    /// Credentials in the settings of caches, in the sidecar's database.
+    Caches,
 }
 
 impl Purpose {
@@ -42,6 +44,7 @@ impl Purpose {
             Self::Channels => b"integratedb secrets of channels",
             Self::Sync => b"integratedb sync",
             Self::Answers => b"integratedb answers to requests",
+            Self::Caches => b"integratedb credentials of caches",
         }
     }
 }

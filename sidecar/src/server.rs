@@ -26,9 +26,10 @@ use crate::proxy::{CacheId, Proxy, ProxyError};
 use crate::sync::follow::Follower;
 use crate::sync::{self, SyncHandle};
 use crate::telemetry;
+use crate::workspaces::caches::CacheKeeper;
 
-/// How often the rules of caches are looked at, for those that another process has set.
-const RULES: Duration = Duration::from_secs(5);
+/// How often caches and their rules are looked at, for those that another process has set.
+const FOLLOW: Duration = Duration::from_secs(5);
 
 /// Why a server could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum ServeError {
     /// The proxy's configuration can't be used.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// The section `[workspaces]` can't be used.
+    #[error("{0}")]
+    Workspaces(String),
     /// The section `[sync]` can't be used.
     #[error("{0}")]
     Sync(String),
@@ -122,10 +126,15 @@ async fn serve(
     let sync = SyncHandle::new(config.sync.clone());
     let service = sync_service(&config, &sync)?;
     let sync_wake = Arc::clone(&sync.wake);
+    let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
+    let address = proxy.map(Proxy::address);
+    let caches = CacheKeeper::new(&config.workspaces, pool.clone(), registry.clone(), address);
+    let caches = Arc::new(caches.map_err(ServeError::Workspaces)?);
     let app = App::new(
         &config,
         pool.clone(),
-        proxy.map(|proxy| Arc::clone(proxy.registry())),
+        registry.clone(),
+        Arc::clone(&caches),
         Arc::clone(&notifications),
         Arc::clone(&sockets),
         sync,
@@ -139,10 +148,9 @@ async fn serve(
         async move { tokio::join!(notifications.run(notify), delivery, following) }
     });
     let syncing = service.map(|service| tokio::spawn(service.run(notify.clone())));
-    let registry = proxy.map(|proxy| Arc::clone(proxy.registry()));
-    let (metrics, rules) = (keep_up(app.clone()), follow_rules(pool.clone(), registry));
+    let following = follow_caches(pool.clone(), registry, caches);
     let pruning = audit::prune(pool.clone(), config.workspaces.audit_days);
-    let upkeep = async { tokio::join!(metrics, rules, pruning).0 };
+    let upkeep = async { tokio::join!(keep_up(app.clone()), following, pruning).0 };
     let routes = router(app.clone(), &config);
     tracing::info!(address = %listener.local_addr()?, "listening");
     let patience = Duration::from_secs(config.write_timeout_secs.max(1));
@@ -201,17 +209,24 @@ async fn keep_up(app: App) -> Infallible {
     }
 }
 
-/// Takes the rules of caches from the database: those that were set before, and by other processes.
-async fn follow_rules(pool: Pool, registry: Option<Arc<Registry>>) -> Infallible {
+/// Takes caches and their rules from the database: those that were made before, and by other processes.
+async fn follow_caches(
+    pool: Pool,
+    registry: Option<Arc<Registry>>,
+    caches: Arc<CacheKeeper>,
+) -> Infallible {
     let Some(registry) = registry else { return std::future::pending().await };
     loop {
+        if let Err(error) = caches.look().await {
+            tracing::warn!(%error, "the caches of workspaces can't be read; those before stay");
+        }
         for cache in registry.caches() {
             let Some(following) = cache.following() else { continue };
             if let Err(error) = take_rules(&pool, cache.id(), following.engine()).await {
                 tracing::warn!(cache = %cache.id(), %error, "the rules can't be read; those before stay");
             }
         }
-        tokio::time::sleep(RULES).await;
+        tokio::time::sleep(FOLLOW).await;
     }
 }
 

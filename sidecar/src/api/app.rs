@@ -15,6 +15,7 @@ use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
 use crate::sync::SyncHandle;
 use crate::telemetry::Metrics;
+use crate::workspaces::caches::CacheKeeper;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ struct Shared {
     claims_schema: schema::SpecSchema,
     notifications_schema: schema::SpecSchema,
     proxy: Option<Arc<Registry>>,
+    caches: Arc<CacheKeeper>,
     notifications: Arc<Notifications>,
     sockets: Arc<Sockets>,
     sync: Arc<SyncHandle>,
@@ -42,6 +44,7 @@ impl App {
         config: &Config,
         pool: Pool,
         proxy: Option<Arc<Registry>>,
+        caches: Arc<CacheKeeper>,
         notifications: Arc<Notifications>,
         sockets: Arc<Sockets>,
         sync: Arc<SyncHandle>,
@@ -64,6 +67,7 @@ impl App {
             claims_schema: schema::SpecSchema::claims(),
             notifications_schema: schema::SpecSchema::notifications(),
             proxy,
+            caches,
             notifications,
             sockets,
             sync,
@@ -112,6 +116,11 @@ impl App {
     /// The proxy's caches, where there is a proxy.
     pub(super) fn proxy(&self) -> Option<&Registry> {
         self.0.proxy.as_deref()
+    }
+
+    /// The caches of workspaces.
+    pub(super) fn caches(&self) -> &Arc<CacheKeeper> {
+        &self.0.caches
     }
 
     /// Notifications of this sidecar.

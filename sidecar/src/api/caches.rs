@@ -1,4 +1,12 @@
 //! `/api/v1/caches`: the caches of the proxy, their connections, and the queries they have seen.
+//!
+//! A cache is of the configuration file, which only a reload changes, or of a workspace, and made over REST: `list` shows
+//! both, `change` and `settings` are about the second.
+
+pub(super) mod change;
+pub(super) mod list;
+pub(super) mod settings;
+mod view;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,38 +23,9 @@ use super::caching::KeptView;
 use super::error::ApiError;
 use super::extract::Authenticated;
 use crate::cache::Engine;
+use crate::proxy::CacheId;
 use crate::proxy::cache::Cache;
 use crate::proxy::observe::{Figures, Template};
-use crate::proxy::{Auth, CacheId, PoolMode};
-
-/// A cache as it is configured and used now.
-#[derive(Serialize, ToSchema)]
-pub(super) struct CacheView {
-    #[schema(value_type = String)]
-    id: CacheId,
-    /// Hosts and ports of the origin.
-    origin: String,
-    auth: Auth,
-    pool_mode: PoolMode,
-    /// The most connections of one pool.
-    pool_size: usize,
-    /// Clients whose session uses the cache now.
-    clients: usize,
-    /// Those of them that keep their connection between transactions, because of what they have done.
-    pinned: usize,
-    pools: Vec<PoolView>,
-}
-
-/// Connections that clients share.
-#[derive(Serialize, ToSchema)]
-struct PoolView {
-    user: String,
-    database: String,
-    idle: usize,
-    used: usize,
-    /// Clients that wait for a connection.
-    waiting: usize,
-}
 
 /// A template and its figures since the process started.
 #[derive(Serialize, ToSchema)]
@@ -145,49 +124,13 @@ impl ClassName {
     }
 }
 
-fn view(cache: &Cache) -> CacheView {
-    let settings = cache.settings();
-    let pools = cache.figures().into_iter().map(|(user, database, figures)| PoolView {
-        user,
-        database,
-        idle: figures.idle,
-        used: figures.used,
-        waiting: figures.waiting,
-    });
-    CacheView {
-        id: cache.id().clone(),
-        origin: cache.origin().describe(),
-        auth: settings.auth,
-        pool_mode: settings.pool_mode,
-        pool_size: settings.pool_size,
-        clients: cache.clients(),
-        pinned: cache.pinned(),
-        pools: pools.collect(),
-    }
-}
-
 pub(super) fn find(app: &App, id: &str) -> Result<Arc<Cache>, ApiError> {
     let id = CacheId::try_from(id.to_owned()).map_err(|_| ApiError::NotFound)?;
-    app.proxy().and_then(|proxy| proxy.cache(&id)).ok_or(ApiError::NotFound)
-}
-
-/// All caches. Without a proxy there is none.
-#[utoipa::path(get, path = "/api/v1/caches", tag = "caches",
-    responses((status = 200, body = Data<Vec<CacheView>>), (status = 401)))]
-pub(super) async fn list(_: Authenticated, State(app): State<App>) -> Data<Vec<CacheView>> {
-    let caches = app.proxy().map(|proxy| proxy.caches()).unwrap_or_default();
-    Data { data: caches.iter().map(|cache| view(cache)).collect() }
-}
-
-/// One cache.
-#[utoipa::path(get, path = "/api/v1/caches/{id}", tag = "caches", params(("id" = String, Path)),
-    responses((status = 200, body = Data<CacheView>), (status = 401), (status = 404)))]
-pub(super) async fn show(
-    _: Authenticated,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Data<CacheView>, ApiError> {
-    Ok(Data { data: view(&*find(&app, &id)?) })
+    let proxy = app.proxy().ok_or(ApiError::NotFound)?;
+    proxy.cache(&id).ok_or_else(|| match proxy.error(&id) {
+        Some(error) => ApiError::Conflict(format!("The cache serves nobody: {error}.")),
+        None => ApiError::NotFound,
+    })
 }
 
 /// The queries that passed through a cache, by template.

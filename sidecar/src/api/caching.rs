@@ -484,7 +484,8 @@ pub(super) async fn explain(
 ) -> Result<Data<ExplainView>, ApiError> {
     let engine = engine(&app, &id)?;
     let cache = find(&app, &id)?;
-    let client = crate::db::connect(&engine.settings().url).await?;
+    let settings = engine.settings();
+    let client = crate::db::connect_within(&settings.url, settings.reach.as_ref()).await?;
     let row = client
         .query_one("SELECT integratedb.describe_query($1, $2)", &[&body.query, &body.types])
         .await?;

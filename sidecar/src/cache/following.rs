@@ -61,6 +61,7 @@ impl Following {
                     SlotKind::Permanent => Slot::Permanent(name.clone()),
                 };
                 let mut wanted = ReaderSettings::new(id.as_str(), settings.url.clone(), slot);
+                wanted.reach = settings.reach.clone();
                 wanted.lag_time = settings.max_lag();
                 wanted.probe_interval = settings.probe_interval();
                 let sink = CacheSink::new(Arc::clone(&engine), tasks, name);

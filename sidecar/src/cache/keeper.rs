@@ -145,10 +145,12 @@ impl Keeper {
         match &self.sql {
             Some(sql) => sql.query(text).await,
             None => {
-                let client = crate::db::connect(&self.url).await.map_err(|error| {
-                    tracing::warn!(%error, "the origin can't be asked about statements");
-                    SqlError::NotConnected
-                })?;
+                let reach = self.engine.settings().reach.as_ref();
+                let client =
+                    crate::db::connect_within(&self.url, reach).await.map_err(|error| {
+                        tracing::warn!(%error, "the origin can't be asked about statements");
+                        SqlError::NotConnected
+                    })?;
                 let rows = client.simple_query(text).await.map_err(|_| SqlError::NotConnected)?;
                 let rows = rows.into_iter().filter_map(|message| match message {
                     tokio_postgres::SimpleQueryMessage::Row(row) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::disk::DiskSettings;
+use crate::reach::Reach;
 use crate::secret::Secret;
 
 /// What is kept without being told.
@@ -77,6 +78,9 @@ pub struct CachingSettings {
     pub slot_name: Option<String>,
     /// Where answers are kept beyond a restart. It takes a permanent slot, which tells what changed meanwhile.
     pub disk: Option<DiskSettings>,
+    /// Where the host of `url` may be: of a cache that was made over REST, only where `[workspaces]` says.
+    #[serde(skip)]
+    pub reach: Option<Reach>,
     /// What is broken on purpose, to prove that tests would notice.
     #[serde(skip)]
     #[doc(hidden)]
@@ -99,6 +103,7 @@ impl Default for CachingSettings {
             slot: SlotKind::Temporary,
             slot_name: None,
             disk: None,
+            reach: None,
             faults: integratedb_cache::Faults::default(),
         }
     }

@@ -10,4 +10,4 @@ pub(crate) use contract::{Patience, begin, hold_stakeholder, patiently};
 pub use error::{DbError, Refusal};
 pub use migrate::{check_extension, check_migrations, migrate};
 pub use pool::{Pool, connect, open};
-pub(crate) use pool::{RecyclingMethod, open_pool, parse_url};
+pub(crate) use pool::{RecyclingMethod, connect_within, open_pool, open_pool_within, parse_url};

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 pub(crate) use deadpool_postgres::RecyclingMethod;
 use deadpool_postgres::{Manager, ManagerConfig, Runtime, Timeouts};
+use tokio_postgres::config::Host;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DbError;
 use crate::config::Config;
+use crate::reach::Reach;
 use crate::secret::Secret;
 use crate::tls::Tls;
 
@@ -38,7 +40,30 @@ pub(crate) fn open_pool(
     timeout: Duration,
     recycling_method: RecyclingMethod,
 ) -> Result<Pool, DbError> {
-    let (mut settings, tls) = parse_url(url)?;
+    let (settings, tls) = parse_url(url)?;
+    pool_of(settings, &tls, most, timeout, recycling_method)
+}
+
+/// The same, to the addresses that the host has now and that may be reached. They are those of the pool for as long as it
+/// is used.
+pub(crate) async fn open_pool_within(
+    url: &Secret<String>,
+    reach: &Reach,
+    most: usize,
+    timeout: Duration,
+) -> Result<Pool, DbError> {
+    let (settings, tls) = parse_url(url)?;
+    let settings = within(settings, reach).await?;
+    pool_of(settings, &tls, most, timeout, RecyclingMethod::Verified)
+}
+
+fn pool_of(
+    mut settings: tokio_postgres::Config,
+    tls: &Tls,
+    most: usize,
+    timeout: Duration,
+    recycling_method: RecyclingMethod,
+) -> Result<Pool, DbError> {
     // Every statement here is short: compiling one takes longer than it runs.
     let options = format!(
         "{} -c jit=off -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
@@ -63,7 +88,18 @@ pub(crate) fn open_pool(
 
 /// Opens one connection outside of any pool, for a command.
 pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
-    let (settings, tls) = parse_url(url)?;
+    connect_within(url, None).await
+}
+
+/// The same; with `reach`, only to an address that may be reached.
+pub(crate) async fn connect_within(
+    url: &Secret<String>,
+    reach: Option<&Reach>,
+) -> Result<Client, DbError> {
+    let (mut settings, tls) = parse_url(url)?;
+    if let Some(reach) = reach {
+        settings = within(settings, reach).await?;
+    }
     match tls.client_config().map_err(unreadable)? {
         None => {
             let (client, connection) = settings.connect(NoTls).await?;
@@ -76,6 +112,27 @@ pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
             Ok(client)
         }
     }
+}
+
+/// The settings with the addresses that their host has now and that may be reached.
+async fn within(
+    mut settings: tokio_postgres::Config,
+    reach: &Reach,
+) -> Result<tokio_postgres::Config, DbError> {
+    let ([Host::Tcp(host)], []) = (settings.get_hosts(), settings.get_hostaddrs()) else {
+        return Err(unreadable("it has to name one host, by its name"));
+    };
+    let host = host.clone();
+    let port = settings.get_ports().first().copied().unwrap_or(5432);
+    let addresses = reach.resolve(&host, port, false).await.map_err(DbError::Unavailable)?;
+    for (at, address) in addresses.iter().enumerate() {
+        // Each address goes with a name.
+        if at > 0 {
+            settings.host(&host);
+        }
+        settings.hostaddr(address.ip());
+    }
+    Ok(settings)
 }
 
 pub(crate) fn parse_url(url: &Secret<String>) -> Result<(tokio_postgres::Config, Tls), DbError> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::observe::Queries;
 use super::origin::Origin;
@@ -39,6 +40,14 @@ pub(crate) struct Cache {
     clients: AtomicUsize,
     pinned: AtomicUsize,
     retired: AtomicBool,
+    end: Arc<End>,
+}
+
+/// Of a cache and all that come in its place: it is gone for good, and its sessions are to end.
+#[derive(Default)]
+struct End {
+    is_reached: AtomicBool,
+    reached: CancellationToken,
 }
 
 /// The right to have a connection open.
@@ -100,10 +109,12 @@ impl Cache {
                 Some(Arc::new(following))
             }
         };
-        let origin = Origin::read(&settings.origin, Duration::from_secs(settings.connect_secs))?;
+        let reach = settings.reach.as_ref();
+        let patience = Duration::from_secs(settings.connect_secs);
+        let origin = Origin::read(&settings.origin, patience, reach)?;
         let verifiers = match &settings.auth_url {
             Some(url) if settings.auth == super::settings::Auth::Scram => {
-                Some(Verifiers::new(url, &settings.auth_query)?)
+                Some(Verifiers::new(url, reach, &settings.auth_query)?)
             }
             _ => None,
         };
@@ -126,6 +137,7 @@ impl Cache {
             clients: AtomicUsize::new(0),
             pinned: AtomicUsize::new(0),
             retired: AtomicBool::new(false),
+            end: before.map(|before| Arc::clone(&before.end)).unwrap_or_default(),
             settings,
         })
     }
@@ -263,6 +275,23 @@ impl Cache {
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
+    }
+
+    /// It is gone for good: its sessions end, between transactions.
+    pub(crate) fn end(&self) {
+        self.retire();
+        self.end.is_reached.store(true, Ordering::Release);
+        self.end.reached.cancel();
+    }
+
+    /// Whether sessions are to end; cheap enough to be asked at every turn.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.end.is_reached.load(Ordering::Acquire)
+    }
+
+    /// What wakes up sessions when they are to end.
+    pub(crate) fn ended(&self) -> CancellationToken {
+        self.end.reached.clone()
     }
 
     /// How many connections do what, by user and database.

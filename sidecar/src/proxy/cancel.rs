@@ -190,7 +190,7 @@ mod tests {
     use std::time::Duration;
 
     fn origin() -> Arc<Origin> {
-        let origin = Origin::read("host=127.0.0.1 port=1", Duration::from_secs(1));
+        let origin = Origin::read("host=127.0.0.1 port=1", Duration::from_secs(1), None);
         Arc::new(origin.expect("readable"))
     }
 

@@ -13,6 +13,7 @@ use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_rustls::TlsConnector;
 
 use super::stream::{self, Stream};
+use crate::reach::Reach;
 use crate::tls::Tls;
 
 /// Where an origin is.
@@ -23,6 +24,8 @@ pub(crate) struct Origin {
     tls: Option<TlsConnector>,
     tls_required: bool,
     timeout: Duration,
+    /// Where its hosts may be; anywhere unless told.
+    reach: Option<Reach>,
 }
 
 /// Why there is no connection.
@@ -34,11 +37,19 @@ pub(crate) enum ConnectError {
     Timeout(String, u64),
     #[error("{0} does not offer TLS, which sslmode asks for")]
     NoTls(String),
+    /// Its host can't be resolved, or is none that may be reached.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 impl Origin {
-    /// Reads a URL or key/value string. Errors say what is wrong with it.
-    pub(crate) fn read(text: &str, timeout: Duration) -> Result<Self, String> {
+    /// Reads a URL or key/value string. With `reach`, only what that allows is ever connected to. Errors say what is
+    /// wrong with the text.
+    pub(crate) fn read(
+        text: &str,
+        timeout: Duration,
+        reach: Option<&Reach>,
+    ) -> Result<Self, String> {
         let (tls, rest) = Tls::take_from(text).map_err(|error| error.to_string())?;
         let config = tokio_postgres::Config::from_str(&rest).map_err(|error| error.to_string())?;
         if config.get_user().is_some()
@@ -49,7 +60,7 @@ impl Origin {
                 "an origin has no user, password or database: clients bring theirs".to_owned()
             );
         }
-        Self::of(&config, &tls, timeout)
+        Self::of(&config, &tls, timeout, reach)
     }
 
     /// The hosts that a database's URL names.
@@ -57,9 +68,14 @@ impl Origin {
         config: &tokio_postgres::Config,
         tls: &Tls,
         timeout: Duration,
+        reach: Option<&Reach>,
     ) -> Result<Self, String> {
         if config.get_hosts().is_empty() {
             return Err("no host is named".to_owned());
+        }
+        let is_socket = |host: &Host| matches!(host, Host::Unix(_));
+        if reach.is_some() && config.get_hosts().iter().any(is_socket) {
+            return Err("it has to name a host, and not a socket of this machine".to_owned());
         }
         let ports = config.get_ports();
         let hosts = config.get_hosts().iter().enumerate().map(|(at, host)| {
@@ -78,6 +94,7 @@ impl Origin {
             tls: connector,
             tls_required: tls.is_required(),
             timeout,
+            reach: reach.cloned(),
         })
     }
 
@@ -126,7 +143,16 @@ impl Origin {
             }
             Host::Tcp(host) => host,
         };
-        let mut stream = TcpStream::connect((host.as_str(), *port)).await.map_err(failed)?;
+        let connected = match &self.reach {
+            None => TcpStream::connect((host.as_str(), *port)).await,
+            Some(reach) => {
+                // A name may lead elsewhere than when it was last looked at.
+                let addresses = reach.resolve(host, *port, self.tls.is_none()).await;
+                let addresses = addresses.map_err(ConnectError::Unreachable)?;
+                TcpStream::connect(addresses.as_slice()).await
+            }
+        };
+        let mut stream = connected.map_err(failed)?;
         stream::tune(&stream).map_err(failed)?;
         let Some(connector) = &self.tls else { return Ok(Stream::Tcp(stream)) };
         let mut request = Vec::new();
@@ -172,11 +198,12 @@ pub fn of_database(url: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspaces::WorkspaceSettings;
 
     #[test]
     fn hosts_and_ports_are_read_as_libpq_does() {
         let read =
-            |text| Origin::read(text, Duration::from_secs(1)).map(|origin| origin.describe());
+            |text| Origin::read(text, Duration::from_secs(1), None).map(|origin| origin.describe());
         assert_eq!(
             read("postgres://a:1,b:2/?target_session_attrs=read-write").as_deref(),
             Ok("a:1, b:2")
@@ -186,5 +213,25 @@ mod tests {
         for bad in ["", "postgres://user@a", "postgres://a/database", "host=a sslmode=maybe"] {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn each_connection_asks_where_it_may_go() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let port = listener.local_addr().expect("it listens").port();
+        let connect = async |allowed: &[&str]| {
+            let allow_networks =
+                allowed.iter().map(|net| net.parse().expect("a network")).collect();
+            let settings = WorkspaceSettings { allow_networks, ..WorkspaceSettings::default() };
+            let text = format!("host=localhost port={port} sslmode=disable");
+            let reach = Reach::from(&settings);
+            let origin = Origin::read(&text, Duration::from_secs(5), Some(&reach));
+            origin.expect("readable").connect(0).await.map(drop)
+        };
+        assert!(connect(&["127.0.0.0/8"]).await.is_ok());
+        let refused = connect(&[]).await.expect_err("it is a loopback address").to_string();
+        assert!(refused.contains("workspaces.allow_networks"), "{refused}");
+        let reach = Reach::from(&WorkspaceSettings::default());
+        assert!(Origin::read("host=/run/pg", Duration::from_secs(1), Some(&reach)).is_err());
     }
 }

@@ -3,23 +3,27 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::Cache;
 use super::cancel::Cancels;
-use super::settings::{CacheId, Caches, ProxySettings};
+use super::report::{self, Report};
+use super::settings::{CacheId, CacheSettings, Caches, ProxySettings};
 use super::tls::ClientTls;
 
 /// What all sessions share.
 pub(crate) struct Registry {
     now: RwLock<Configured>,
+    changing: Mutex<()>,
     cancels: Arc<Cancels>,
     clients: AtomicUsize,
     sessions: AtomicUsize,
     is_stopping: AtomicBool,
+    /// The caches that were made over REST have been told.
+    knows_all: AtomicBool,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -29,8 +33,18 @@ struct Configured {
     caches: HashMap<CacheId, Arc<Cache>>,
     /// The settings each cache was made of, to see whether a reload changes it.
     sources: HashMap<CacheId, String>,
+    /// Of the caches, those that were made over REST, and those of them that can't be made.
+    made: HashMap<CacheId, Made>,
     proxy: ProxySettings,
     tls: Option<ClientTls>,
+}
+
+/// A cache that was made over REST.
+#[derive(Clone)]
+struct Made {
+    version: i64,
+    /// Why it is not among the caches.
+    error: Option<String>,
 }
 
 /// Why a configuration can't be used.
@@ -64,6 +78,7 @@ impl Configured {
         let tls = proxy.tls.as_ref().map(ClientTls::read).transpose().map_err(ProxyError::Tls)?;
         let mut made = HashMap::new();
         let mut sources = HashMap::new();
+        let mut over_rest = HashMap::new();
         for (id, settings) in caches {
             // Secrets do not print; whether one has changed is asked separately.
             let caching = settings.caching.as_ref().map(|caching| &caching.url);
@@ -83,7 +98,15 @@ impl Configured {
             made.insert(id.clone(), cache);
             sources.insert(id.clone(), source);
         }
-        Ok(Self { caches: made, sources, proxy: proxy.clone(), tls })
+        // What was made over REST stays. Where the file has got a cache of the same id, that one wins.
+        for (id, kept) in before.into_iter().flat_map(|before| &before.made) {
+            if !caches.contains_key(id) {
+                let cache = before.and_then(|before| before.caches.get(id));
+                made.extend(cache.map(|cache| (id.clone(), Arc::clone(cache))));
+                over_rest.insert(id.clone(), kept.clone());
+            }
+        }
+        Ok(Self { caches: made, sources, made: over_rest, proxy: proxy.clone(), tls })
     }
 }
 
@@ -96,13 +119,24 @@ impl Registry {
     pub(crate) fn new(proxy: &ProxySettings, caches: &Caches) -> Result<Self, ProxyError> {
         Ok(Self {
             now: RwLock::new(Configured::new(proxy, caches, None)?),
+            changing: Mutex::default(),
             cancels: Arc::default(),
             clients: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
+            knows_all: AtomicBool::new(false),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         })
+    }
+
+    /// Held by who changes what is configured, so that nobody builds upon what another one replaces.
+    fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Configured> {
+        self.now.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Configured> {
@@ -112,9 +146,9 @@ impl Registry {
     /// Takes a new configuration, or leaves all as it is when that can't be used. Sessions go on: those in
     /// transaction mode with the new settings from their next transaction on, others as they began.
     pub(crate) fn reload(&self, proxy: &ProxySettings, caches: &Caches) -> Result<(), ProxyError> {
+        let _changing = self.changing();
         let next = Configured::new(proxy, caches, Some(&self.read()))?;
-        let before =
-            std::mem::replace(&mut *self.now.write().unwrap_or_else(PoisonError::into_inner), next);
+        let before = std::mem::replace(&mut *self.write(), next);
         let now = self.read();
         for (id, cache) in &before.caches {
             if !now.caches.get(id).is_some_and(|next| Arc::ptr_eq(next, cache)) {
@@ -122,6 +156,79 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Takes a cache that was made over REST, in this version; the error is why it can't be made. One of the configuration
+    /// file with the same id stays in its place.
+    pub(crate) fn put(&self, id: &CacheId, version: i64, settings: Result<CacheSettings, String>) {
+        let _changing = self.changing();
+        let before = {
+            let now = self.read();
+            if now.sources.contains_key(id) {
+                return;
+            }
+            now.caches.get(id).cloned()
+        };
+        let cache =
+            settings.and_then(|settings| Cache::new(id.clone(), settings, before.as_deref()));
+        let error = cache.as_ref().err().cloned();
+        if let Some(error) = &error {
+            tracing::warn!(cache = %id, error, "a cache of a workspace can't be made");
+        }
+        {
+            let mut now = self.write();
+            match cache {
+                Ok(cache) => drop(now.caches.insert(id.clone(), Arc::new(cache))),
+                Err(_) => drop(now.caches.remove(id)),
+            }
+            now.made.insert(id.clone(), Made { version, error: error.clone() });
+        }
+        match before {
+            Some(before) if error.is_some() => before.end(),
+            Some(before) => before.retire(),
+            None => {}
+        }
+    }
+
+    /// Removes a cache that was made over REST. Its sessions end.
+    pub(crate) fn remove(&self, id: &CacheId) {
+        let _changing = self.changing();
+        let removed = {
+            let mut now = self.write();
+            now.made.remove(id).and_then(|_| now.caches.remove(id))
+        };
+        if let Some(removed) = removed {
+            removed.end();
+        }
+    }
+
+    /// From now on, a cache that is not here is not anywhere.
+    pub(crate) fn knows_all(&self) {
+        self.knows_all.store(true, Ordering::Release);
+    }
+
+    /// Why there is no cache of this id.
+    pub(crate) fn missing(&self, id: &str) -> Report {
+        let is_of_file = CacheId::try_from(id.to_owned()).is_ok_and(|id| !id.is_random());
+        if is_of_file || self.knows_all.load(Ordering::Acquire) {
+            Report::fatal(report::INVALID_CATALOG_NAME, format!("cache \"{id}\" does not exist"))
+        } else {
+            Report::fatal(
+                report::CANNOT_CONNECT_NOW,
+                format!("it is not known yet whether cache \"{id}\" exists"),
+            )
+            .hint("The proxy has just started and waits for its database.")
+        }
+    }
+
+    /// The versions of the caches that were made over REST.
+    pub(crate) fn made(&self) -> HashMap<CacheId, i64> {
+        self.read().made.iter().map(|(id, made)| (id.clone(), made.version)).collect()
+    }
+
+    /// Why a cache that was made over REST serves nobody.
+    pub(crate) fn error(&self, id: &CacheId) -> Option<String> {
+        self.read().made.get(id)?.error.clone()
     }
 
     pub(crate) fn cache(&self, id: &CacheId) -> Option<Arc<Cache>> {
@@ -137,6 +244,15 @@ impl Registry {
     /// All caches, by their ids.
     pub(crate) fn caches(&self) -> Vec<Arc<Cache>> {
         let mut caches: Vec<_> = self.read().caches.values().cloned().collect();
+        caches.sort_by(|a, b| a.id().cmp(b.id()));
+        caches
+    }
+
+    /// The caches of the configuration file, by their ids.
+    pub(crate) fn of_file(&self) -> Vec<Arc<Cache>> {
+        let now = self.read();
+        let is_of_file = |cache: &&Arc<Cache>| now.sources.contains_key(cache.id());
+        let mut caches: Vec<_> = now.caches.values().filter(is_of_file).cloned().collect();
         caches.sort_by(|a, b| a.id().cmp(b.id()));
         caches
     }

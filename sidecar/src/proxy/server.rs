@@ -4,6 +4,7 @@
 //! thread. The first worker also takes new connections in and hands them out in turn.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,6 +27,7 @@ const NEWCOMERS: usize = 100;
 /// A running proxy.
 pub struct Proxy {
     registry: Arc<Registry>,
+    address: SocketAddr,
     workers: Vec<JoinHandle<()>>,
     /// Ends the workers, whatever they are doing.
     end: CancellationToken,
@@ -45,6 +47,7 @@ impl Proxy {
             tracing::warn!(%error, "the limit of open files stays as it is");
         }
         listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
         let registry = Arc::new(Registry::new(settings, caches)?);
         let end = CancellationToken::new();
         let mut workers = Vec::new();
@@ -61,13 +64,18 @@ impl Proxy {
             tokio::join!(accepting, sweeping);
         };
         workers.push(worker(0, end.clone(), first)?);
-        Ok(Self { registry, workers, end })
+        Ok(Self { registry, address, workers, end })
     }
 
     /// Takes a new configuration, certificates included; errors leave everything as it was. The listener's address
     /// and the number of workers stay.
     pub fn reload(&self, settings: &ProxySettings, caches: &Caches) -> Result<(), ProxyError> {
         self.registry.reload(settings, caches)
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Something to ask about caches.

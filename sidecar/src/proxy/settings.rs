@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::CachingSettings;
+use crate::reach::Reach;
 use crate::secret::Secret;
 
 /// The name of a cache: letters, digits, `_`, `-` and `.`, at most 63 of them, so that it fits into an
@@ -23,7 +24,22 @@ impl CacheId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A new one, for a cache that is made over REST.
+    pub(crate) fn random() -> Self {
+        Self(format!("{MADE}{}", hex::encode(super::random::bytes::<16>())))
+    }
+
+    /// Whether it looks like one that [`CacheId::random`] has made. Whoever names such a one means that cache and no other.
+    pub(crate) fn is_random(&self) -> bool {
+        self.0.strip_prefix(MADE).is_some_and(|digits| {
+            digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
+    }
 }
+
+/// What the ids of caches begin with that are made over REST.
+const MADE: &str = "cache-";
 
 impl std::fmt::Display for CacheId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -173,6 +189,9 @@ pub struct CacheSettings {
     /// What is kept of its answers; without it, nothing is.
     #[serde(default)]
     pub caching: Option<CachingSettings>,
+    /// Where its origin may be: of a cache that was made over REST, only where `[workspaces]` says.
+    #[serde(skip)]
+    pub reach: Option<Reach>,
 }
 
 fn auth_query() -> String {
@@ -225,6 +244,7 @@ impl CacheSettings {
             max_prepared_statements: max_prepared_statements(),
             max_templates: max_templates(),
             caching: None,
+            reach: None,
         }
     }
 
@@ -260,7 +280,9 @@ mod tests {
         for bad in ["", "a b", "a/b", &"x".repeat(64)] {
             assert!(CacheId::try_from(bad.to_owned()).is_err(), "{bad}");
         }
-        assert!(CacheId::try_from("shop-1.eu_west".to_owned()).is_ok());
+        assert!(CacheId::try_from("shop-1.eu_west".to_owned()).is_ok_and(|id| !id.is_random()));
+        let made = CacheId::random();
+        assert!(made.is_random() && CacheId::try_from(made.as_str().to_owned()) == Ok(made));
     }
 
     #[test]

@@ -88,17 +88,14 @@ impl Wanted {
 
     /// The cache it names, or else the default.
     pub(super) fn cache(&self, registry: &Registry) -> Result<Arc<Cache>, Report> {
-        let find = |id: &[u8]| {
-            let id = CacheId::try_from(String::from_utf8(id.to_vec()).ok()?).ok()?;
-            registry.cache(&id)
-        };
-        if let Some(id) = &self.cache {
-            return find(id).ok_or_else(|| {
-                Report::fatal(
-                    report::INVALID_CATALOG_NAME,
-                    format!("cache \"{}\" does not exist", String::from_utf8_lossy(id)),
-                )
-            });
+        let read = |id: &[u8]| CacheId::try_from(String::from_utf8(id.to_vec()).ok()?).ok();
+        let find = |id: &[u8]| registry.cache(&read(id)?);
+        // Whoever names a cache that was removed must not get to another one.
+        let named = self.cache.as_deref().or_else(|| {
+            self.application_name().filter(|name| read(name).is_some_and(|id| id.is_random()))
+        });
+        if let Some(id) = named {
+            return find(id).ok_or_else(|| registry.missing(&String::from_utf8_lossy(id)));
         }
         self.application_name().and_then(find).or_else(|| registry.default_cache()).ok_or_else(|| {
             Report::fatal(report::INVALID_CATALOG_NAME, "the connection names no cache")

@@ -37,7 +37,8 @@ impl Target {
         let unusable = |why: String| ReplicationError::Settings(why);
         let (config, tls) =
             db::parse_url(&settings.url).map_err(|error| unusable(error.to_string()))?;
-        let origin = Origin::of(&config, &tls, settings.patience).map_err(unusable)?;
+        let origin = Origin::of(&config, &tls, settings.patience, settings.reach.as_ref())
+            .map_err(unusable)?;
         let user = config
             .get_user()
             .ok_or_else(|| unusable("the URL of the origin names no user".to_owned()))?;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::reach::Reach;
 use crate::secret::Secret;
 
 /// The slot that a reader follows.
@@ -22,6 +23,8 @@ pub struct ReaderSettings {
     /// The origin's database as libpq's URL or key/value string, with a user who has REPLICATION. Of several hosts,
     /// the first that is no standby.
     pub url: Secret<String>,
+    /// Where the hosts may be; anywhere unless told.
+    pub reach: Option<Reach>,
     /// The publication to follow.
     pub publication: String,
     /// The slot.
@@ -54,6 +57,7 @@ impl ReaderSettings {
         Self {
             name: name.into(),
             url,
+            reach: None,
             publication: "integratedb".to_owned(),
             slot,
             slot_must_exist: false,

@@ -3,6 +3,7 @@
 //! Invariant: a workspace has an owner. Whoever changes who its members are holds its row ([`lock`]) until the end of the
 //! transaction, and reads the members after that. So of two owners who leave at once, one stays.
 
+pub(crate) mod caches;
 mod members;
 mod role;
 mod settings;
@@ -14,5 +15,5 @@ pub(crate) use members::{
 pub use role::Role;
 pub use settings::WorkspaceSettings;
 pub(crate) use store::{
-    Workspace, caches, create, delete, find, list, lock, of_cache, rename, role,
+    Workspace, cache_names, create, delete, find, list, lock, of_cache, rename, role,
 };

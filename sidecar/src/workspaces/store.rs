@@ -112,7 +112,10 @@ pub(crate) async fn rename(
 }
 
 /// The names of a workspace's caches.
-pub(crate) async fn caches(tx: &Transaction<'_>, workspace: i64) -> Result<Vec<String>, DbError> {
+pub(crate) async fn cache_names(
+    tx: &Transaction<'_>,
+    workspace: i64,
+) -> Result<Vec<String>, DbError> {
     let sql = "SELECT name FROM integratedb.cache WHERE workspace_id = $1 ORDER BY name";
     Ok(tx.query(sql, &[&workspace]).await?.iter().map(|row| row.get(0)).collect())
 }

@@ -244,7 +244,7 @@ pub(super) async fn delete_workspace(
     }
     let before = workspaces::find(&*tx, workspace, user).await?.ok_or(ApiError::NotFound)?;
     if_match.check(Some(&settable(&before.name)))?;
-    let caches = workspaces::caches(&tx, workspace).await?;
+    let caches = workspaces::cache_names(&tx, workspace).await?;
     if !caches.is_empty() {
         return Err(ApiError::Conflict(format!(
             "The workspace has caches: {}. Delete them first.",

@@ -94,10 +94,7 @@ impl Session {
         }
         let Source::Pool { pool, keys } = &mut self.source else { return Ok(()) };
         let Some(cache) = self.registry.cache(self.cache.id()) else {
-            return Err(End::from(Report::fatal(
-                report::ADMIN_SHUTDOWN,
-                format!("the cache \"{}\" was removed", self.cache.id()),
-            )));
+            return Err(self.removed());
         };
         *pool = cache.pool(pool.key());
         pool.learn_if_none(keys);

@@ -271,8 +271,13 @@ impl Session {
     pub(super) async fn run(mut self, lease: Option<Lease>) {
         let registry = Arc::clone(&self.registry);
         let mut stop = pin!(registry.stopping().cancelled());
-        // Wakes this task once the process stops, whatever it waits for then.
-        std::future::poll_fn(|cx| Poll::Ready(stop.as_mut().poll(cx).is_ready())).await;
+        let mut removed = pin!(self.cache.ended().cancelled_owned());
+        // Wakes this task once the process stops or the cache is gone, whatever it waits for then.
+        std::future::poll_fn(|cx| {
+            let _ = removed.as_mut().poll(cx);
+            Poll::Ready(stop.as_mut().poll(cx).is_ready())
+        })
+        .await;
         let mut lease = lease;
         let end = loop {
             let mut linked = match lease.take() {
@@ -307,6 +312,25 @@ impl Session {
             }
         };
         Box::pin(self.say_goodbye(end)).await;
+    }
+
+    /// Why the session is to end between transactions, if it is.
+    fn farewell(&self) -> Option<End> {
+        if self.registry.is_stopping() {
+            return Some(End::from(
+                Report::fatal(
+                    super::report::ADMIN_SHUTDOWN,
+                    "terminating connection due to administrator command",
+                )
+                .detail("The proxy is stopping."),
+            ));
+        }
+        self.cache.is_ended().then(|| self.removed())
+    }
+
+    fn removed(&self) -> End {
+        let message = format!("the cache \"{}\" was removed", self.cache.id());
+        End::from(Report::fatal(super::report::ADMIN_SHUTDOWN, message))
     }
 
     /// Whether connections are given back between transactions.

@@ -12,7 +12,6 @@ use integratedb_wire::{frame, write};
 use super::keep::Kept;
 use super::{End, Session};
 use crate::proxy::backend::Backend;
-use crate::proxy::report::{self, Report};
 
 /// Bytes of a message that are waited for before a connection is asked for.
 const PART: usize = 8 << 10;
@@ -50,8 +49,8 @@ impl Session {
                     Ok(None) => {}
                     Ok(Some(_)) | Err(_) => return Poll::Ready(Ok(())),
                 }
-                if self.registry.is_stopping() {
-                    return Poll::Ready(Err(stopping()));
+                if let Some(end) = self.farewell() {
+                    return Poll::Ready(Err(end));
                 }
                 self.poll_clock(cx, tick.as_mut())?;
                 match ready!(self.input.poll_fill(cx, &mut self.client)) {
@@ -123,9 +122,11 @@ impl Session {
                     continue;
                 }
             }
-            // A session that ends with the process does so between transactions.
-            if self.registry.is_stopping() && self.is_between_transactions() {
-                return Poll::Ready(Err(stopping()));
+            // A session that ends with the process, or with its cache, does so between transactions.
+            if self.is_between_transactions()
+                && let Some(end) = self.farewell()
+            {
+                return Poll::Ready(Err(end));
             }
             if self.may_be_released(link) {
                 return Poll::Ready(Ok(()));
@@ -228,14 +229,4 @@ impl Session {
             && link.input.is_empty()
             && self.has_spoken
     }
-}
-
-fn stopping() -> End {
-    End::from(
-        Report::fatal(
-            report::ADMIN_SHUTDOWN,
-            "terminating connection due to administrator command",
-        )
-        .detail("The proxy is stopping."),
-    )
 }

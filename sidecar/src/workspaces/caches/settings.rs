@@ -1,0 +1,384 @@
+//! What can be set of a cache over REST, and the settings of the proxy that come of it.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Mistake;
+use super::credentials::{Credential, Credentials, Place};
+use crate::cache::{CachingSettings, Consistency, Mode};
+use crate::proxy::{Auth, CacheSettings, PoolMode};
+use crate::reach::Reach;
+use crate::secret::Secret;
+
+/// No time is longer than a day, in seconds, or in milliseconds.
+const DAY: u64 = 24 * 3600;
+
+/// The most connections to an origin.
+const CONNECTIONS: usize = 1000;
+
+/// How connections to the origin are encrypted, as libpq names it. Certificates are verified with the roots of the
+/// sidecar's system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SslMode {
+    /// Not at all.
+    Disable,
+    /// If the origin offers it; nothing is verified.
+    #[default]
+    Prefer,
+    /// Always; nothing is verified.
+    Require,
+    /// Always, and the certificate is verified.
+    VerifyCa,
+    /// Always, and certificate and name are verified.
+    VerifyFull,
+}
+
+impl SslMode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+/// The settings of a cache that was made over REST. What is left out has its default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(as = CacheOptions)]
+pub(crate) struct Settings {
+    /// How connections to the origin are encrypted.
+    sslmode: SslMode,
+    /// How clients prove who they are. `scram` needs `verifiers`.
+    auth: Auth,
+    /// How long a client keeps a connection to the origin. `transaction` needs `"auth": "scram"`.
+    pool_mode: PoolMode,
+    /// The most connections to the origin of one user, database and set of startup options.
+    #[schema(minimum = 1, maximum = 1000)]
+    pool_size: usize,
+    /// The most connections to the origin altogether.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_origin_connections: usize,
+    /// Seconds a query waits for a connection to the origin.
+    #[schema(minimum = 1, maximum = 86400)]
+    query_wait_secs: u64,
+    /// Seconds to connect to the origin and log in there.
+    #[schema(minimum = 1, maximum = 60)]
+    connect_secs: u64,
+    /// Seconds after which a client that says nothing, outside of a transaction, is disconnected; 0 is never.
+    #[schema(maximum = 86400)]
+    idle_client_secs: u64,
+    /// Seconds after which a client that says nothing inside a transaction is disconnected; 0 is never.
+    #[schema(maximum = 86400)]
+    idle_transaction_secs: u64,
+    /// Seconds after which a query is cancelled and its client disconnected; 0 is never.
+    #[schema(maximum = 86400)]
+    query_secs: u64,
+    /// Seconds after which a connection to the origin that nobody uses is closed; 0 is never.
+    #[schema(maximum = 86400)]
+    origin_idle_secs: u64,
+    /// Seconds after which a connection to the origin is not used again; 0 is never.
+    #[schema(maximum = 86400)]
+    origin_lifetime_secs: u64,
+    /// Who asks the origin for the SCRAM verifiers of users, for `"auth": "scram"`.
+    verifiers: Option<Login>,
+    /// What is kept of answers; without it, nothing is.
+    caching: Option<Caching>,
+}
+
+/// A user of the origin whom the sidecar logs in as.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = CacheLogin)]
+pub(crate) struct Login {
+    #[schema(example = "postgres")]
+    database: String,
+    #[schema(example = "integratedb_auth")]
+    user: String,
+    /// Never shown. Left out, the one that was given before stays, if user, hostname, port and sslmode are the same.
+    #[serde(default, skip_serializing)]
+    #[schema(value_type = Option<String>, write_only, example = "correct horse battery")]
+    password: Option<Secret<String>>,
+}
+
+/// What is kept of answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = CacheCaching)]
+pub(crate) struct Caching {
+    /// The database whose answers are kept.
+    #[schema(example = "shop")]
+    database: String,
+    /// A user who may be told what statements depend on and, for replication, has REPLICATION.
+    #[schema(example = "integratedb")]
+    user: String,
+    /// Never shown. Left out, the one that was given before stays, if user, hostname, port and sslmode are the same.
+    #[serde(default, skip_serializing)]
+    #[schema(value_type = Option<String>, write_only, example = "correct horse battery")]
+    password: Option<Secret<String>>,
+    /// What is kept without a rule, until `PUT …/mode` says otherwise.
+    #[serde(default)]
+    mode: Mode,
+    /// What a client may rely on.
+    #[serde(default)]
+    consistency: Consistency,
+    /// Whether the origin's log is followed. Without it only what a rule gives a time to live is kept.
+    #[serde(default = "yes")]
+    replication: bool,
+    /// The most memory for answers and what finds them, in bytes. The installation has a limit.
+    #[serde(default = "max_bytes")]
+    #[schema(minimum = 1)]
+    max_bytes: usize,
+    /// The longest answer that is kept, in bytes; not more than `max_bytes`.
+    #[serde(default = "max_entry_bytes")]
+    #[schema(minimum = 1)]
+    max_entry_bytes: usize,
+    /// Milliseconds that what is known of the origin may be behind before nothing is served any more.
+    #[serde(default = "max_lag_ms")]
+    #[schema(minimum = 1, maximum = 86400000)]
+    max_lag_ms: u64,
+}
+
+const fn yes() -> bool {
+    true
+}
+const fn max_bytes() -> usize {
+    64 << 20
+}
+const fn max_entry_bytes() -> usize {
+    1 << 20
+}
+const fn max_lag_ms() -> u64 {
+    10_000
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let of_file = CacheSettings::new("");
+        Self {
+            sslmode: SslMode::default(),
+            auth: of_file.auth,
+            pool_mode: of_file.pool_mode,
+            pool_size: of_file.pool_size,
+            // Somebody else's origin that is no Postgres, or is this proxy, takes no more than its share.
+            max_origin_connections: 100,
+            query_wait_secs: of_file.query_wait_secs,
+            connect_secs: of_file.connect_secs,
+            idle_client_secs: of_file.idle_client_secs,
+            idle_transaction_secs: of_file.idle_transaction_secs,
+            query_secs: of_file.query_secs,
+            origin_idle_secs: of_file.origin_idle_secs,
+            origin_lifetime_secs: of_file.origin_lifetime_secs,
+            verifiers: None,
+            caching: None,
+        }
+    }
+}
+
+/// A part of the settings that needs a password: its names, its user, and what was given.
+struct Needing<'a> {
+    field: &'static str,
+    user: &'a str,
+    given: Option<&'a Secret<String>>,
+    stored: Option<&'a Credential>,
+}
+
+impl Settings {
+    /// How clients prove who they are, and how long they keep connections, of which there are so many at most.
+    pub(crate) const fn pooling(&self) -> (Auth, PoolMode, usize) {
+        (self.auth, self.pool_mode, self.pool_size)
+    }
+
+    /// Whether it asks the origin for verifiers.
+    pub(super) const fn has_verifiers(&self) -> bool {
+        self.verifiers.is_some()
+    }
+
+    /// Takes out what is secret.
+    pub(super) fn take_passwords(&mut self) {
+        if let Some(login) = &mut self.verifiers {
+            login.password = None;
+        }
+        if let Some(caching) = &mut self.caching {
+            caching.password = None;
+        }
+    }
+
+    /// What is wrong with them; `most` is the most memory a cache may ask for.
+    pub(super) fn check(&self, most: usize) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut range = |name, value: u64, least: u64, most: u64| {
+            if !(least..=most).contains(&value) {
+                mistakes.push((name, format!("has to be {least} to {most}")));
+            }
+        };
+        let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        range("pool_size", size(self.pool_size), 1, size(CONNECTIONS));
+        range("max_origin_connections", size(self.max_origin_connections), 1, size(CONNECTIONS));
+        range("query_wait_secs", self.query_wait_secs, 1, DAY);
+        range("connect_secs", self.connect_secs, 1, 60);
+        range("idle_client_secs", self.idle_client_secs, 0, DAY);
+        range("idle_transaction_secs", self.idle_transaction_secs, 0, DAY);
+        range("query_secs", self.query_secs, 0, DAY);
+        range("origin_idle_secs", self.origin_idle_secs, 0, DAY);
+        range("origin_lifetime_secs", self.origin_lifetime_secs, 0, DAY);
+        if let Some(caching) = &self.caching {
+            range("caching.max_bytes", size(caching.max_bytes), 1, size(most));
+            let longest = size(caching.max_bytes);
+            range("caching.max_entry_bytes", size(caching.max_entry_bytes), 1, longest);
+            range("caching.max_lag_ms", caching.max_lag_ms, 1, DAY * 1000);
+            if let Consistency::Bounded(ms) = caching.consistency {
+                range("caching.consistency", ms, 1, DAY * 1000);
+            }
+        }
+        let mut name = |field, text: &str| {
+            if text.is_empty() || text.len() > 63 || text.contains('\0') {
+                mistakes.push((field, "has to have 1 to 63 bytes".to_owned()));
+            }
+        };
+        if let Some(login) = &self.verifiers {
+            name("verifiers.database", &login.database);
+            name("verifiers.user", &login.user);
+        }
+        if let Some(caching) = &self.caching {
+            name("caching.database", &caching.database);
+            name("caching.user", &caching.user);
+        }
+        if self.auth == Auth::Scram && self.verifiers.is_none() {
+            mistakes.push(("verifiers", "has to be given for \"auth\": \"scram\"".to_owned()));
+        }
+        if self.pool_mode == PoolMode::Transaction && self.auth == Auth::Passthrough {
+            mistakes.push((
+                "auth",
+                "has to be \"scram\" for \"pool_mode\": \"transaction\"".to_owned(),
+            ));
+        }
+        mistakes
+    }
+
+    fn place(&self, hostname: &str, port: u16, user: &str) -> Place {
+        let (hostname, user) = (hostname.to_owned(), user.to_owned());
+        Place { hostname, port, sslmode: self.sslmode, user }
+    }
+
+    /// The passwords that they need: those that were given, and of those `before` what is for the very same place.
+    pub(super) fn credentials(
+        &self,
+        hostname: &str,
+        port: u16,
+        before: &Credentials,
+    ) -> Result<Credentials, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let mut find = |needing: Needing<'_>| {
+            let place = self.place(hostname, port, needing.user);
+            let kept = needing.stored.filter(|stored| stored.password(&place).is_some());
+            match (needing.given, kept) {
+                (Some(given), _) => {
+                    let text = given.expose_secret();
+                    if text.is_empty() || text.len() > 1000 || text.contains('\0') {
+                        mistakes.push((needing.field, "has to have 1 to 1000 bytes".to_owned()));
+                    }
+                    Some(Credential::new(place, given))
+                }
+                (None, Some(kept)) => Some(kept.clone()),
+                (None, None) if needing.stored.is_some() => {
+                    let why = "has to be given again: the stored one is for another user, hostname, port or sslmode";
+                    mistakes.push((needing.field, why.to_owned()));
+                    None
+                }
+                (None, None) => {
+                    mistakes.push((needing.field, "can't be blank".to_owned()));
+                    None
+                }
+            }
+        };
+        let verifiers = self.verifiers.as_ref().and_then(|login| {
+            find(Needing {
+                field: "verifiers.password",
+                user: &login.user,
+                given: login.password.as_ref(),
+                stored: before.verifiers.as_ref(),
+            })
+        });
+        let caching = self.caching.as_ref().and_then(|caching| {
+            find(Needing {
+                field: "caching.password",
+                user: &caching.user,
+                given: caching.password.as_ref(),
+                stored: before.caching.as_ref(),
+            })
+        });
+        if mistakes.is_empty() { Ok(Credentials { verifiers, caching }) } else { Err(mistakes) }
+    }
+
+    /// The settings of the proxy for an origin. The error says why there are none.
+    pub(super) fn proxy(
+        &self,
+        hostname: &str,
+        port: u16,
+        credentials: &Credentials,
+        reach: &Reach,
+    ) -> Result<CacheSettings, String> {
+        let origin = pairs(&[
+            ("host", hostname),
+            ("port", &port.to_string()),
+            ("sslmode", self.sslmode.as_str()),
+        ]);
+        let url = |user: &str, database: &str, stored: Option<&Credential>| {
+            let place = self.place(hostname, port, user);
+            let password = stored.and_then(|stored| stored.password(&place));
+            let password = password.ok_or("a password is missing; give its settings again")?;
+            let login = pairs(&[
+                ("user", user),
+                ("password", password.expose_secret()),
+                ("dbname", database),
+            ]);
+            Ok::<_, String>(Secret::new(format!("{origin} {login}")))
+        };
+        let mut made = CacheSettings::new(origin.clone());
+        if let Some(login) = &self.verifiers {
+            made.auth_url =
+                Some(url(&login.user, &login.database, credentials.verifiers.as_ref())?);
+        }
+        if let Some(caching) = &self.caching {
+            made.caching = Some(CachingSettings {
+                mode: caching.mode,
+                url: url(&caching.user, &caching.database, credentials.caching.as_ref())?,
+                replication: caching.replication,
+                consistency: caching.consistency,
+                max_bytes: caching.max_bytes,
+                max_entry_bytes: caching.max_entry_bytes,
+                max_lag_ms: caching.max_lag_ms,
+                reach: Some(reach.clone()),
+                ..CachingSettings::default()
+            });
+        }
+        Ok(CacheSettings {
+            auth: self.auth,
+            pool_mode: self.pool_mode,
+            pool_size: self.pool_size,
+            max_origin_connections: self.max_origin_connections,
+            query_wait_secs: self.query_wait_secs,
+            connect_secs: self.connect_secs,
+            idle_client_secs: self.idle_client_secs,
+            idle_transaction_secs: self.idle_transaction_secs,
+            query_secs: self.query_secs,
+            origin_idle_secs: self.origin_idle_secs,
+            origin_lifetime_secs: self.origin_lifetime_secs,
+            reach: Some(reach.clone()),
+            ..made
+        })
+    }
+}
+
+/// A connection string of names and values, whatever is in the values.
+fn pairs(of: &[(&str, &str)]) -> String {
+    let quote = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
+    let pairs: Vec<String> =
+        of.iter().map(|(name, value)| format!("{name}='{}'", quote(value))).collect();
+    pairs.join(" ")
+}
