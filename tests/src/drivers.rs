@@ -164,7 +164,8 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers")
 }
 
-fn installed() -> Result<PathBuf> {
+/// Where `make drivers` has put the programs.
+pub(crate) fn installed() -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/drivers");
     ensure!(folder.join("stamp").exists(), "there are no clients: run `make drivers` first");
     Ok(folder)
