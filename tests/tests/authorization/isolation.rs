@@ -46,6 +46,12 @@ async fn stored(world: &World) -> Result<String> {
     Ok(all)
 }
 
+/// How many changes of workspace 1 the audit log tells of.
+async fn told(world: &World) -> Result<i64> {
+    let sql = "SELECT count(*) FROM integratedb.audit_event WHERE workspace_id = $1";
+    Ok(world.client.query_one(sql, &[&world.one.id]).await?.get(0))
+}
+
 /// Every operation that a member of workspace 2 may read with, called about workspace 2.
 async fn read_all(world: &World, caller: &Caller) -> Result<Vec<(String, String)>> {
     let mut answers = Vec::new();
@@ -130,6 +136,7 @@ async fn another_workspaces_ids_lead_nowhere() -> Result<()> {
 async fn who_is_refused_changes_nothing() -> Result<()> {
     let world = World::start().await?;
     furnish(&world).await?;
+    let before = told(&world).await?;
     let callers = ["nobody", "operator", "stranger", "app elsewhere"];
     for operation in world.operations().await? {
         let is_about_one = ["/api/v1/workspaces/{", "/api/v1/caches"]
@@ -145,9 +152,26 @@ async fn who_is_refused_changes_nothing() -> Result<()> {
             ensure!(expected.contains(&answer.status), "{operation} by {title}: {}", answer.status);
         }
     }
-    let sql = "SELECT count(*) FROM integratedb.audit_event WHERE workspace_id = $1";
-    let events: i64 = world.client.query_one(sql, &[&world.one.id]).await?.get(0);
-    // That of the furniture.
-    assert_eq!(events, 1, "somebody has changed something");
+    assert_eq!(told(&world).await?, before, "somebody has changed something");
+    Ok(())
+}
+
+/// What a cache belongs to is nothing that anybody sets, though it be an owner of both.
+#[tokio::test]
+async fn a_cache_stays_in_its_workspace() -> Result<()> {
+    let world = World::start().await?;
+    let user = world.user(false).await?;
+    world.member(world.one.id, user, "owner").await?;
+    world.member(world.two.id, user, "owner").await?;
+    let caller = world.login(user).await?;
+    let change = Operation::new(Method::PUT, "/api/v1/caches/{id}");
+    let path = format!("/api/v1/caches/{}", world.one.cache);
+    for name in ["workspace", "workspace_id", "id", "version", "credentials"] {
+        let body = serde_json::json!({"cache": {"name": "new", (name): world.two.id}});
+        let before = stored(&world).await?;
+        let answer = world.send(&change, &path, Some(body), &caller).await?;
+        ensure!(answer.status.is_client_error(), "{name}: {} {}", answer.status, answer.body);
+        ensure!(before == stored(&world).await?, "{name} was set");
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -82,7 +82,7 @@ pub struct World {
     pub one: Workspace,
     pub two: Workspace,
     next: AtomicI64,
-    _database: Database,
+    database: Database,
     _cluster: Cluster,
 }
 
@@ -90,28 +90,38 @@ impl World {
     pub async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("world").await?;
-        let ids = [HIDDEN, "open"];
-        let origin = support::cache(&database.url(), None)?;
+        let here = "127.0.0.0/8".parse()?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
-            config.caches.extend(ids.map(|id| (support::cache_id(id), origin.clone())));
+            // The origin is on this machine.
+            config.workspaces.allow_networks.push(here);
         })
         .await?;
         let client = database.connect().await?;
-        let mut workspaces = Vec::new();
-        for id in ids {
-            let sql = "INSERT INTO integratedb.workspace (name) VALUES ($1) RETURNING id";
-            let workspace: i64 = client.query_one(sql, &[&id]).await?.get(0);
-            let sql = "INSERT INTO integratedb.cache (id, workspace_id, name, type, hostname, port)
-                       VALUES ($1, $2, $1, 'postgres', '127.0.0.1', 5432)";
-            client.execute(sql, &[&id, &workspace]).await?;
-            workspaces.push(Workspace { id: workspace, cache: id.to_owned() });
-        }
-        let (two, one) = (workspaces.pop(), workspaces.pop());
-        let (one, two) = (one.context("two of them")?, two.context("two of them")?);
         let next = AtomicI64::new(1);
-        let world =
-            Self { sidecar, client, one, two, next, _database: database, _cluster: cluster };
+        let nothing = || Workspace { id: 0, cache: String::new() };
+        let (one, two) = (nothing(), nothing());
+        let mut world = Self { sidecar, client, one, two, next, database, _cluster: cluster };
+        world.one = world.workspace(HIDDEN).await?;
+        world.two = world.workspace("open").await?;
         Ok(world)
+    }
+
+    /// A workspace with a cache, both of this name.
+    async fn workspace(&self, name: &str) -> Result<Workspace> {
+        let sql = "INSERT INTO integratedb.workspace (name) VALUES ($1) RETURNING id";
+        let id: i64 = self.client.query_one(sql, &[&name]).await?.get(0);
+        let user = self.user(false).await?;
+        self.member(id, user, "owner").await?;
+        let owner = self.login(user).await?;
+        let cache = json!({"workspace": id, "name": name, "type": "postgres",
+            "hostname": "127.0.0.1", "port": self.database.address().port()});
+        let create = Operation::new(Method::POST, "/api/v1/caches");
+        let body = Some(json!({ "cache": cache }));
+        let answer = self.send(&create, "/api/v1/caches", body, &owner).await?;
+        ensure!(answer.status == StatusCode::CREATED, "{} {}", answer.status, answer.body);
+        let made: Value = serde_json::from_str(&answer.body)?;
+        let cache = made["data"]["id"].as_str().context("no id")?.to_owned();
+        Ok(Workspace { id, cache })
     }
 
     /// Every operation that the API describes.
@@ -179,7 +189,7 @@ impl World {
 
     pub async fn member(&self, workspace: i64, user: i64, role: &str) -> Result<()> {
         let sql = "INSERT INTO integratedb.workspace_member (workspace_id, user_id, role)
-                   VALUES ($1, $2, $3)";
+                   VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         self.client.execute(sql, &[&workspace, &user, &role]).await?;
         Ok(())
     }
@@ -350,7 +360,7 @@ impl World {
 fn body(operation: &Operation, workspace: &Workspace) -> Value {
     match operation.path.as_str() {
         "/api/v1/caches" => json!({"cache": {"workspace": workspace.id, "name": "new",
-            "type": "postgres", "hostname": "nowhere.invalid", "port": 5432}}),
+            "type": "postgres", "hostname": "no host", "port": 5432}}),
         _ => json!({}),
     }
 }

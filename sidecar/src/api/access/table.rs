@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use axum::http::Method;
+
 use super::need::Need;
 use super::rules;
 use crate::api::access::layer::methods;
@@ -59,7 +61,7 @@ by (`sidecar/src/api/access`), and a test calls every operation as every one of 
 | | |
 |---|---|
 | yes | allowed. What a list tells is what the caller may see |
-| own | allowed for what is the caller's own; 403 or 404 for what is another's |
+| own | allowed for what is the caller's own, the membership too; 403 or 404 for what is another's |
 | other | judged by something else than a token: what the body has, or the setting `sync.token` |
 | 401 | there is no token, or one that is not valid |
 | 403 | not allowed. To an application that lacks the scope, `WWW-Authenticate` names it |
@@ -112,7 +114,7 @@ fn title(who: Who) -> String {
 }
 
 /// What is answered, found out another way than the layer does.
-fn answer(need: Need, path: &str, method: &axum::http::Method, who: Who) -> &'static str {
+fn answer(need: Need, path: &str, method: &Method, who: Who) -> &'static str {
     let is_application =
         matches!(who, Who::Application(_) | Who::ApplicationElsewhere | Who::ApplicationOfViewer);
     let lacks = |scope: Scope| matches!(who, Who::Application(has) if has != scope);
@@ -128,6 +130,7 @@ fn answer(need: Need, path: &str, method: &axum::http::Method, who: Who) -> &'st
         Some(role) if role < least => "403",
         Some(_) => "yes",
     };
+    let leaves = method == Method::DELETE && path.ends_with("/members/{user}");
     match need {
         Need::Public if BY_BODY.contains(&path) => "other",
         Need::Public => "yes",
@@ -142,11 +145,13 @@ fn answer(need: Need, path: &str, method: &axum::http::Method, who: Who) -> &'st
         Need::Self_ if is_application => "403",
         Need::Self_ => "own",
         Need::Workspace(_) if is_application => "403",
+        // Anybody may leave.
+        Need::Workspace(_) if leaves && role.is_some_and(|role| role < Role::Admin) => "own",
         Need::Workspace(least) => by_role(least),
         Need::Cache(_, scope) | Need::Caches(scope) if lacks(scope) => "403",
         Need::Cache(least, _) => by_role(least),
         // The workspace is in the body.
-        Need::Caches(_) if method == axum::http::Method::POST => by_role(Role::Member),
+        Need::Caches(_) if method == Method::POST => by_role(Role::Member),
         Need::Caches(_) => "yes",
     }
 }
