@@ -560,3 +560,62 @@ async fn what_was_handed_out_goes_with_what_it_was_handed_out_for() -> Result<()
     assert_eq!(granted(&world).await?[..4], [1, 0, 0, 0]);
     Ok(())
 }
+
+/// Whether an answer is what the documentation says, where `…` stands for anything.
+fn is_as_told(answer: &Value, told: &Value) -> bool {
+    match (answer, told) {
+        (_, Value::String(told)) if told == "…" => true,
+        (Value::Object(answer), Value::Object(told)) => {
+            answer.len() == told.len()
+                && told.iter().all(|(name, told)| {
+                    answer.get(name).is_some_and(|answer| is_as_told(answer, told))
+                })
+        }
+        (Value::Array(answer), Value::Array(told)) => {
+            answer.len() == told.len() && answer.iter().zip(told).all(|(a, t)| is_as_told(a, t))
+        }
+        _ => answer == told,
+    }
+}
+
+#[tokio::test]
+async fn the_walk_of_the_documentation_goes_as_told() -> Result<()> {
+    let world = World::new().await?;
+    let (api, ann, bob) = (&world.api, world.person("ann").await?, world.person("bob").await?);
+    let document = include_str!("../../docs/workspaces/README.md").replace("\\\n", "");
+    let mut walked = 0;
+    for block in document.split("```").skip(1).step_by(2) {
+        for call in block.split("curl ").skip(1) {
+            let (command, told) = call.split_once('\n').context("an answer")?;
+            let command = command.split('#').next().unwrap_or_default();
+            let body = command.split('\'').nth(1).map(serde_json::from_str).transpose()?;
+            let who = if command.contains("$ANN") { &ann } else { &bob };
+            let method = match command.split_once("-X ").map(|(_, rest)| &rest[..3]) {
+                None => Method::GET,
+                Some("POS") => Method::POST,
+                Some("PUT") => Method::PUT,
+                Some(_) => Method::DELETE,
+            };
+            let (_, path) = command.split_once("$ENDPOINT").context("a path")?;
+            let reply = who.send(api, method, path.trim_matches(['"', ' ']), body).await?;
+            let told: Value = serde_json::from_str(told)?;
+            // Times, addresses and numbers of events are others each time.
+            let mut answer = reply.body;
+            let mut told = told;
+            for value in [&mut answer, &mut told] {
+                if let Some(event) =
+                    value["data"].get_mut(0).filter(|event| event["at"].is_string())
+                {
+                    event["at"] = "…".into();
+                    event["id"] = "…".into();
+                    event["address"] = "…".into();
+                    value["next"] = "…".into();
+                }
+            }
+            assert!(is_as_told(&answer, &told), "{command}: {answer}");
+            walked += 1;
+        }
+    }
+    assert_eq!(walked, 6);
+    Ok(())
+}
