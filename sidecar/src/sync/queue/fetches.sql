@@ -4,6 +4,10 @@
 --
 -- Tenants with something to do are found by stepping through the index, and only as far as there are free workers. They
 -- come in turn: first those after the one that was served last.
+--
+-- How much is due Postgres can't know when it plans: it reckons with a tenth of the table, and would read whole tables for
+-- one update. So what is due is put into an array, and of one that it does not know it reckons with a few: it looks each up
+-- by its key.
 WITH RECURSIVE next (id) AS (
     (SELECT u.tenant_id FROM integratedb.sync_update u
      WHERE u.due_at IS NOT NULL AND u.tenant_id > $5 ORDER BY u.tenant_id LIMIT 1)
@@ -30,14 +34,14 @@ due AS (
         LIMIT greatest($2::integer - coalesce((SELECT b.busy FROM unnest($3::bigint[], $4::integer[]) b (id, busy)
                                                WHERE b.id = t.id), 0), 0)
         FOR NO KEY UPDATE SKIP LOCKED) d
-    LIMIT $1::integer
+    LIMIT (SELECT $1::integer)
 ),
 taken AS (
     UPDATE integratedb.sync_update u
     SET lease = $6, due_at = now() + make_interval(secs => $7::float8), taken = u.notified, attempts = u.attempts + 1,
         started_at = now(), finished_at = NULL
-    FROM due WHERE u.model_id = due.model_id
-    RETURNING u.model_id, u.attempts, u.entry_id, u.is_gone
+    FROM unnest(ARRAY(SELECT due.model_id FROM due)) WITH ORDINALITY d (model_id, place) WHERE u.model_id = d.model_id
+    RETURNING d.place, u.model_id, u.attempts, u.entry_id, u.is_gone
 )
 SELECT t.model_id, t.attempts, r.tenant_id, r.class, r.key, r.data, p.class, p.key,
        tenant.version, coalesce(c.version, 0) AS class_version,
@@ -49,3 +53,5 @@ JOIN integratedb.sync_tenant tenant ON tenant.id = r.tenant_id
 LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
 LEFT JOIN integratedb.sync_class c ON c.tenant_id = r.tenant_id AND c.name = r.class
 LEFT JOIN integratedb.sync_entry l ON l.id = t.entry_id AND NOT t.is_gone
+-- Whoever comes last was served last.
+ORDER BY t.place

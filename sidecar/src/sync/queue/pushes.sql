@@ -5,7 +5,7 @@
 --
 -- Integrations with something to do are found by stepping through the index, and only as far as there are free workers.
 -- They come in turn: first those after the one that was served last. OFFSET 0 has Postgres look each up by its key, and
--- not read them all.
+-- not read them all; so do the arrays, as in fetches.sql.
 WITH RECURSIVE next (id) AS (
     (SELECT s.integration_id FROM integratedb.sync_state s
      WHERE s.due_at IS NOT NULL AND s.integration_id > $4 ORDER BY s.integration_id LIMIT 1)
@@ -24,10 +24,10 @@ again (id) AS (
     FROM again a WHERE a.id IS NOT NULL
 ),
 due AS (
-    SELECT i.id AS integration_id, i.version, i.classes, d.*
+    SELECT i.id AS integration_id, d.*
     FROM (SELECT id FROM next UNION ALL SELECT id FROM again) t
     CROSS JOIN LATERAL (
-        SELECT i.id, i.version, i.classes,
+        SELECT i.id,
                i.concurrency - coalesce((SELECT b.busy FROM unnest($2::bigint[], $3::integer[]) b (id, busy)
                                          WHERE b.id = i.id), 0) AS free
         FROM integratedb.sync_integration i WHERE i.id = t.id AND i.state = 'active' OFFSET 0) i
@@ -37,10 +37,10 @@ due AS (
         ORDER BY s.due_at
         LIMIT greatest(i.free, 0)
         FOR NO KEY UPDATE SKIP LOCKED) d
-    LIMIT $1::integer
+    LIMIT (SELECT $1::integer)
 ),
 judged AS (
-    SELECT due.*, r.tenant_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key,
+    SELECT due.*, i.version, r.tenant_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key,
            CASE WHEN due.is_gone THEN (
                -- A child that is to be deleted as well, or may be as soon as it is fetched, or is being pushed.
                SELECT child.id
@@ -65,11 +65,16 @@ judged AS (
                       ON ps.integration_id = due.integration_id AND ps.model_id = pm.id
                WHERE pm.record_id = p.id
                  AND CASE WHEN ps.model_id IS NULL
-                          THEN pu.entry_id IS NULL AND (due.classes IS NULL OR p.class = ANY (due.classes))
+                          THEN pu.entry_id IS NULL AND (i.classes IS NULL OR p.class = ANY (i.classes))
                           ELSE ps.presence <> CASE WHEN ps.is_gone THEN 'absent' ELSE 'present' END
                                AND ps.waits_for IS DISTINCT FROM due.model_id END)
            END AS waits_for
-    FROM due
+    -- As they were locked: their rows may be later ones than this statement reads.
+    FROM unnest(ARRAY(SELECT due.integration_id FROM due), ARRAY(SELECT due.model_id FROM due),
+                ARRAY(SELECT due.wanted FROM due), ARRAY(SELECT due.is_gone FROM due),
+                ARRAY(SELECT due.presence FROM due))
+         WITH ORDINALITY due (integration_id, model_id, wanted, is_gone, presence, place)
+    JOIN integratedb.sync_integration i ON i.id = due.integration_id
     JOIN integratedb.sync_model m ON m.id = due.model_id
     JOIN integratedb.sync_record r ON r.id = m.record_id
     LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
@@ -87,15 +92,16 @@ taken AS (
                         WHEN j.is_gone OR s.presence = 'absent' THEN 'unknown'
                         ELSE s.presence END
     FROM judged j WHERE s.integration_id = j.integration_id AND s.model_id = j.model_id
-    RETURNING s.integration_id, s.model_id, s.attempts
+    RETURNING j.*, s.attempts
 )
-SELECT j.integration_id, j.version, j.model_id, t.attempts, j.tenant_id, j.class, j.key, j.parent_class, j.parent_key,
+SELECT j.integration_id, j.version, j.model_id, j.attempts, j.tenant_id, j.class, j.key, j.parent_class, j.parent_key,
        j.wanted, e.id, e.data::text, e.sealed, l.id, l.data::text, l.sealed, j.waits_for IS NOT NULL AS has_to_wait
-FROM judged j
-JOIN taken t USING (integration_id, model_id)
+FROM taken j
 -- One that was appended since this statement began is not seen yet.
 LEFT JOIN integratedb.sync_entry e ON e.id = j.wanted AND j.waits_for IS NULL
 LEFT JOIN LATERAL (
     SELECT l.id, l.data, l.sealed FROM integratedb.sync_entry l
     WHERE j.is_gone AND l.model_id = j.model_id AND NOT l.is_gone
     ORDER BY l.id DESC LIMIT 1) l ON j.waits_for IS NULL
+-- Whoever comes last was served last.
+ORDER BY j.place
