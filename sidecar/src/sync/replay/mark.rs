@@ -90,6 +90,9 @@ async fn forget(client: &Client, scope: &Scope, models: &[Wanted]) -> Result<(),
 }
 
 /// Makes the next states due that were marked and not pushed since. Who has one locked is making it due or pushing it.
+///
+/// Each is looked up by itself. That there are many of them now Postgres learns only when it next analyzes the table; until
+/// then it would read all that were marked for each page.
 pub(super) async fn make_due(client: &mut Object, held: &mut Held) -> Result<(), Stop> {
     let sql = "
         WITH page AS (
@@ -97,10 +100,11 @@ pub(super) async fn make_due(client: &mut Object, held: &mut Held) -> Result<(),
             WHERE integration_id = $1 AND entry_id IS NULL AND model_id > $2 ORDER BY model_id LIMIT $3
         ),
         free AS (
-            SELECT s.model_id FROM integratedb.sync_state s
-            WHERE s.integration_id = $1 AND s.model_id = ANY (ARRAY(SELECT model_id FROM page)) AND s.entry_id IS NULL
-              AND (s.due_at IS NULL OR s.due_at > now() AND s.lease IS NULL)
-            FOR NO KEY UPDATE SKIP LOCKED
+            SELECT one.model_id FROM page CROSS JOIN LATERAL (
+                SELECT s.model_id FROM integratedb.sync_state s
+                WHERE s.integration_id = $1 AND s.model_id = page.model_id AND s.entry_id IS NULL
+                  AND (s.due_at IS NULL OR s.due_at > now() AND s.lease IS NULL)
+                FOR NO KEY UPDATE SKIP LOCKED) one
         ),
         due AS (
             UPDATE integratedb.sync_state s SET due_at = now()

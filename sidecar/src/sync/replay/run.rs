@@ -1,7 +1,7 @@
 //! The worker: takes replays that are due and works on each until it is over, or somebody else's.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +27,10 @@ const HOLD: Duration = Duration::from_secs(2);
 /// How long a model that is being pushed is left alone.
 const BUSY: Duration = Duration::from_millis(50);
 
-/// How often is counted what has yet to arrive.
+/// How often is counted what has yet to arrive: so seldom, too, that it takes a twentieth of the time, up to a limit.
 const COUNT: Duration = Duration::from_secs(1);
+const COUNT_SHARE: u32 = 20;
+const COUNT_MOST: Duration = Duration::from_secs(15);
 
 /// The wait after an error.
 const RETRY: Duration = Duration::from_secs(5);
@@ -128,9 +130,11 @@ impl Worker {
         }
         let client = self.pool.get().await?;
         if !held.is_cancelled {
+            let begun = Instant::now();
             mark::count_left(&client, held).await?;
             if held.counts.left > 0 {
-                return Ok(held.release(&client, COUNT, None).await?);
+                let wait = (begun.elapsed() * COUNT_SHARE).clamp(COUNT, COUNT_MOST);
+                return Ok(held.release(&client, wait, None).await?);
             }
         }
         Ok(held.finish(&client, None).await?)
