@@ -1,10 +1,24 @@
-//! What all have in common who ask something of others over HTTP: how long they are put off, and what they say of an error.
+//! What all have in common who ask something of others over HTTP: which headers are theirs alone, how long they are put off,
+//! and what they say of an error.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 /// The longest that somebody can put us off.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Headers that say how a request is to be read: nobody else may set them.
+pub(crate) const FRAMING: &[&str] = &[
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "connection",
+    "host",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+];
 
 /// What a Retry-After says (RFC 9110, 10.2.3): seconds, or a date.
 pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {

@@ -3,6 +3,7 @@
 //! Libraries do not keep to that: below `info`, tokio-postgres logs every parameter and axum what it could not
 //! parse. So whatever the filter says, below `info` only this project's own lines are written.
 
+use std::fmt::{Display, Write};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -127,6 +128,22 @@ pub async fn observe(State(app): State<crate::api::App>, request: Request, next:
     tracing::info!(method, route, status, seconds, "request");
     app.metrics().request(method, route, status, seconds);
     response
+}
+
+/// Appends a metric in Prometheus's text format, with a value for each of its labels.
+pub(crate) fn family<T: Display>(
+    out: &mut String,
+    name: &str,
+    kind: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (String, T)>,
+) {
+    // Writing to a String can't fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    for (labels, value) in values {
+        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+        let _ = writeln!(out, "{name}{labels} {value}");
+    }
 }
 
 #[cfg(test)]

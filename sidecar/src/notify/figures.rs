@@ -1,11 +1,12 @@
 //! Figures of notifications, in Prometheus's text format.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::sockets::{Kind, SocketFigures, Sockets};
 use super::{Notifications, Role};
 use crate::db::{DbError, Pool};
+use crate::telemetry;
 
 /// Channels beyond which none is told of: each has labels of its own.
 const MOST: i64 = 200;
@@ -122,7 +123,6 @@ fn render_channels(channels: &[Channel], out: &mut String) {
     family(out, "channel_events_total", "counter", "Events that were taken.", delivered);
 }
 
-/// Appends a metric with a value for each of its labels.
 fn family<T: Display>(
     out: &mut String,
     name: &str,
@@ -130,11 +130,5 @@ fn family<T: Display>(
     help: &str,
     values: impl IntoIterator<Item = (String, T)>,
 ) {
-    let name = format!("integratedb_notify_{name}");
-    // Writing to a String can't fail.
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    for (labels, value) in values {
-        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-        let _ = writeln!(out, "{name}{labels} {value}");
-    }
+    telemetry::family(out, &format!("integratedb_notify_{name}"), kind, help, values);
 }

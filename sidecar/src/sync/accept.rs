@@ -23,12 +23,11 @@ LEFT JOIN integratedb.sync_record p ON p.id = r.parent_id
 WHERE (n.parent_class IS NULL OR (p.class = n.parent_class AND p.key = n.parent_key))
   AND (n.data IS NULL OR n.data = r.data)";
 
-/// Records that are missing, parents with them.
+/// Records that are missing.
 const MISSING: &str = "
 INSERT INTO integratedb.sync_record (tenant_id, class, key)
 SELECT DISTINCT n.tenant, n.class, n.key
-FROM (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[])
-      UNION ALL SELECT * FROM unnest($1::bigint[], $4::text[], $5::text[])) n (tenant, class, key)
+FROM unnest($1::bigint[], $2::text[], $3::text[]) n (tenant, class, key)
 WHERE n.class IS NOT NULL
   AND NOT EXISTS (SELECT FROM integratedb.sync_record r
                   WHERE r.tenant_id = n.tenant AND r.class = n.class AND r.key = n.key)
@@ -52,26 +51,17 @@ WITH said AS (
 UPDATE integratedb.sync_record r SET parent_id = s.parent_id, data = s.data FROM said s WHERE r.id = s.id
 RETURNING CASE WHEN s.is_moved THEN r.id END";
 
-/// Makes updates due of models below these records, where an integration's scope is a model and those below it: they may be
-/// in one now.
+/// Models below these records, where an integration's scope is a model and those below it: they may be in one now.
 const BELOW: &str = "
 WITH RECURSIVE below (id, depth) AS (
     SELECT c.id, 1 FROM integratedb.sync_record c WHERE c.parent_id = ANY ($1::bigint[])
     UNION ALL
     SELECT c.id, b.depth + 1 FROM below b JOIN integratedb.sync_record c ON c.parent_id = b.id WHERE b.depth < 32
-),
-noted AS (
-    SELECT u.model_id
-    FROM (SELECT DISTINCT id FROM below) b
-    JOIN integratedb.sync_model m ON m.record_id = b.id
-    JOIN integratedb.sync_update u ON u.model_id = m.id
-    WHERE EXISTS (SELECT FROM integratedb.sync_integration i WHERE i.tenant_id = u.tenant_id AND i.model_id IS NOT NULL)
-    ORDER BY u.model_id
-    FOR NO KEY UPDATE OF u
 )
-UPDATE integratedb.sync_update u
-SET notified = u.notified + 1, due_at = CASE WHEN u.lease IS NULL THEN clock_timestamp() ELSE u.due_at END
-FROM noted n WHERE u.model_id = n.model_id";
+SELECT m.id
+FROM (SELECT DISTINCT id FROM below) b
+JOIN integratedb.sync_model m ON m.record_id = b.id
+WHERE EXISTS (SELECT FROM integratedb.sync_integration i WHERE i.tenant_id = m.tenant_id AND i.model_id IS NOT NULL)";
 
 /// Models that are missing, each with its update.
 const MODELS: &str = "
@@ -102,8 +92,7 @@ WITH noted AS (
 UPDATE integratedb.sync_update u
 SET notified = u.notified + 1,
     due_at = CASE WHEN u.lease IS NULL THEN clock_timestamp() ELSE u.due_at END
-FROM noted n WHERE u.model_id = n.model_id
-RETURNING u.model_id";
+FROM noted n WHERE u.model_id = n.model_id";
 
 /// How often it is tried to find models that are removed meanwhile.
 const ATTEMPTS: usize = 5;
@@ -153,7 +142,7 @@ pub async fn accept(
     for _ in 0..ATTEMPTS {
         let models = find_or_make(transaction, &all).await?;
         let ids: Vec<i64> = models.values().map(|id| id.0).collect();
-        if transaction.query(&prepare(transaction, DUE).await?, &[&ids]).await?.len() == ids.len() {
+        if make_due(transaction, &ids).await? == ids.len() as u64 {
             let of = |one: &Notified| models.get(&(one.tenant, &one.model)).copied();
             return Ok(notified.iter().filter_map(of).collect());
         }
@@ -179,8 +168,30 @@ pub(super) async fn fetch_below(
     moved: &[i64],
 ) -> Result<(), SyncError> {
     if !moved.is_empty() {
-        transaction.execute(&prepare(transaction, BELOW).await?, &[&moved]).await?;
+        let below = transaction.query(&prepare(transaction, BELOW).await?, &[&moved]).await?;
+        let below: Vec<i64> = below.iter().map(|row| row.get(0)).collect();
+        make_due(transaction, &below).await?;
     }
+    Ok(())
+}
+
+/// Makes the updates of these models due, and says of how many: some may be removed meanwhile.
+pub(super) async fn make_due(
+    transaction: &Transaction<'_>,
+    models: &[i64],
+) -> Result<u64, SyncError> {
+    Ok(transaction.execute(&prepare(transaction, DUE).await?, &[&models]).await?)
+}
+
+/// Makes those of these records that are missing. Who has no class is none.
+pub(super) async fn make_records(
+    transaction: &Transaction<'_>,
+    tenants: &[i64],
+    classes: &[Option<&str>],
+    keys: &[Option<&str>],
+) -> Result<(), SyncError> {
+    let missing = prepare(transaction, MISSING).await?;
+    transaction.execute(&missing, &[&tenants, &classes, &keys]).await?;
     Ok(())
 }
 
@@ -205,10 +216,14 @@ async fn find_or_make<'a>(
     let unknown: Vec<_> = all.iter().filter(|(name, _)| !models.contains_key(name)).collect();
     let names: Vec<(TenantId, &Named)> = unknown.iter().map(|(name, _)| **name).collect();
     let c = Columns::of(unknown);
-    let missing = prepare(transaction, MISSING).await?;
-    transaction
-        .execute(&missing, &[&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys])
-        .await?;
+    // In one statement, parents with them, so that all take them in one order.
+    let with_parents = |names: &[&'a str], parents: &[Option<&'a str>]| -> Vec<Option<&'a str>> {
+        names.iter().copied().map(Some).chain(parents.iter().copied()).collect()
+    };
+    let tenants = [c.tenants.as_slice(), &c.tenants].concat();
+    let classes = with_parents(&c.classes, &c.parent_classes);
+    let keys = with_parents(&c.keys, &c.parent_keys);
+    make_records(transaction, &tenants, &classes, &keys).await?;
     let said = prepare(transaction, SAID).await?;
     let moved = transaction
         .query(

@@ -1,11 +1,12 @@
 //! Figures of sync, in Prometheus's text format.
 
-use std::fmt::{Display, Write};
+use std::fmt::Display;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::figures::SyncFigures;
 use super::status::follower_lag;
 use crate::db::{DbError, Pool};
+use crate::telemetry;
 
 /// What there is to do, by whether it is a fetch or a push, and from what kind of source or to what kind of target.
 const WORK: &str = "
@@ -88,7 +89,6 @@ fn render_due(work: &[Due], lag: Option<f64>, out: &mut String) {
     family(out, "follower_lag_seconds", "gauge", "Since the oldest change not followed.", lag);
 }
 
-/// Appends a metric with a value for each of its labels.
 fn family<T: Display>(
     out: &mut String,
     name: &str,
@@ -96,11 +96,5 @@ fn family<T: Display>(
     help: &str,
     values: impl IntoIterator<Item = (String, T)>,
 ) {
-    let name = format!("integratedb_sync_{name}");
-    // Writing to a String can't fail.
-    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    for (labels, value) in values {
-        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
-        let _ = writeln!(out, "{name}{labels} {value}");
-    }
+    telemetry::family(out, &format!("integratedb_sync_{name}"), kind, help, values);
 }

@@ -28,31 +28,13 @@ pub(in crate::sync) struct FetchDone {
 
 /// Children of models that are gone now: they may be gone too, and then are deleted before.
 const CHILDREN: &str = "
-WITH child AS (
-    SELECT u.model_id
-    FROM integratedb.sync_model m
-    JOIN integratedb.sync_update mu ON mu.model_id = m.id AND NOT mu.is_gone
-    JOIN integratedb.sync_record c ON c.parent_id = m.record_id AND c.id <> m.record_id
-    JOIN integratedb.sync_model cm ON cm.record_id = c.id
-    JOIN integratedb.sync_update u ON u.model_id = cm.id AND u.entry_id IS NOT NULL AND NOT u.is_gone
-    WHERE m.id = ANY ($1::bigint[])
-    ORDER BY u.model_id
-    FOR NO KEY UPDATE OF u
-)
-UPDATE integratedb.sync_update u
-SET notified = u.notified + 1, due_at = CASE WHEN u.lease IS NULL THEN clock_timestamp() ELSE u.due_at END
-FROM child WHERE u.model_id = child.model_id";
-
-/// Records of parents that nobody was notified of yet.
-const PARENT_RECORDS: &str = "
-INSERT INTO integratedb.sync_record (tenant_id, class, key)
-SELECT DISTINCT n.tenant, n.class, n.key
-FROM unnest($1::bigint[], $2::text[], $3::text[]) n (tenant, class, key)
-WHERE n.class IS NOT NULL
-  AND NOT EXISTS (SELECT FROM integratedb.sync_record r
-                  WHERE r.tenant_id = n.tenant AND r.class = n.class AND r.key = n.key)
-ORDER BY 1, 2, 3
-ON CONFLICT DO NOTHING";
+SELECT u.model_id
+FROM integratedb.sync_model m
+JOIN integratedb.sync_update mu ON mu.model_id = m.id AND NOT mu.is_gone
+JOIN integratedb.sync_record c ON c.parent_id = m.record_id AND c.id <> m.record_id
+JOIN integratedb.sync_model cm ON cm.record_id = c.id
+JOIN integratedb.sync_update u ON u.model_id = cm.id AND u.entry_id IS NOT NULL AND NOT u.is_gone
+WHERE m.id = ANY ($1::bigint[])";
 
 /// The parents that models have by what was fetched; none where it says that there is none.
 const PARENTS: &str = "
@@ -190,8 +172,12 @@ async fn follow(
         transaction.commit().await?;
     }
     if !gone.is_empty() {
-        let statement = client.prepare_cached(CHILDREN).await?;
-        client.execute(&statement, &[&gone]).await?;
+        let transaction = client.transaction().await?;
+        let statement = transaction.prepare_cached(CHILDREN).await?;
+        let children = transaction.query(&statement, &[&gone]).await?;
+        let children: Vec<i64> = children.iter().map(|row| row.get(0)).collect();
+        accept::make_due(&transaction, &children).await?;
+        transaction.commit().await?;
     }
     Ok(())
 }
@@ -224,8 +210,7 @@ impl<'a> Parents<'a> {
             return Ok(());
         }
         let transaction = client.transaction().await?;
-        let statement = transaction.prepare_cached(PARENT_RECORDS).await?;
-        transaction.execute(&statement, &[&self.tenants, &self.classes, &self.keys]).await?;
+        accept::make_records(&transaction, &self.tenants, &self.classes, &self.keys).await?;
         let statement = transaction.prepare_cached(PARENTS).await?;
         let (models, leases) = (&self.models, &self.leases);
         let said: [&(dyn ToSql + Sync); 5] =

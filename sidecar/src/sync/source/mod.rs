@@ -52,6 +52,13 @@ pub struct FetchError {
     pub retry_after: Option<Duration>,
 }
 
+/// One that says nothing about when to come again.
+impl From<String> for FetchError {
+    fn from(message: String) -> Self {
+        Self { message, retry_after: None }
+    }
+}
+
 /// A source of models.
 pub trait Source: Send + Sync {
     /// Asks for the present data of a model. May be dropped while it runs.

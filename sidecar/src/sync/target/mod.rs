@@ -50,6 +50,13 @@ pub enum Comparison {
     Unknown(String),
 }
 
+impl Comparison {
+    /// Of what the target has, by the names of what differs.
+    pub(super) fn of(names: Vec<String>) -> Self {
+        if names.is_empty() { Self::Same } else { Self::Update(names) }
+    }
+}
+
 /// A system that models are pushed to. All of this may be done again, with the same outcome.
 pub trait Target: Send + Sync {
     /// Has the target take the model as the entry says, or delete it. Anything that is no concern of the target's goes well.

@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::fields::{Fields, seconds, seconds_json};
+use crate::http::FRAMING;
 use crate::notify::NotificationSettings;
 use crate::reach::Reach;
 
@@ -19,22 +20,8 @@ const MONTH: f64 = 30.0 * 24.0 * 3600.0;
 const MOST_HEADERS: usize = 20;
 const MOST_RETRIES: usize = 30;
 
-/// Headers that say how the request is to be read: ours.
-const OURS: &[&str] = &[
-    "webhook-id",
-    "webhook-timestamp",
-    "webhook-signature",
-    "content-type",
-    "content-length",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "host",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-];
+/// Headers that are ours, beside those of [`FRAMING`].
+const OURS: &[&str] = &["webhook-id", "webhook-timestamp", "webhook-signature", "content-type"];
 
 /// Where and how it is delivered.
 #[derive(Clone, PartialEq)]
@@ -167,7 +154,7 @@ fn read_headers(mut fields: Fields<'_>) -> HeaderMap {
             fields.wrong(&name, "this is no name of a header");
             continue;
         };
-        if OURS.contains(&header.as_str()) {
+        if OURS.contains(&header.as_str()) || FRAMING.contains(&header.as_str()) {
             fields.wrong(&name, "this header is set by the sidecar");
             continue;
         }

@@ -131,12 +131,6 @@ impl FetchError {
     }
 }
 
-impl From<String> for FetchError {
-    fn from(message: String) -> Self {
-        Self { message, retry_after: None }
-    }
-}
-
 fn header(headers: &HeaderMap, name: reqwest::header::HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -8,21 +8,10 @@ use super::super::Checked;
 use super::request::{Request, UrlTemplate};
 use super::template::{Place, Template};
 use crate::fields::{Fields, Mistake};
+use crate::http::FRAMING;
 
-/// Headers that say how a request is to be read, or which it is: ours.
-const OURS: &[&str] = &[
-    "integratedb-entry",
-    "idempotency-key",
-    "content-length",
-    "content-encoding",
-    "transfer-encoding",
-    "connection",
-    "host",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-];
+/// Headers that are ours, beside those of [`FRAMING`].
+const OURS: &[&str] = &["integratedb-entry", "idempotency-key"];
 
 const MOST_HEADERS: usize = 20;
 
@@ -209,7 +198,9 @@ fn named(fields: &mut Fields<'_>) -> Vec<(HeaderName, String)> {
     for (name, value) in given {
         match (HeaderName::try_from(name.as_str()), value) {
             (Err(_), _) => fields.wrong(&name, "this is no name of a header"),
-            (Ok(header), _) if OURS.contains(&header.as_str()) => {
+            (Ok(header), _)
+                if OURS.contains(&header.as_str()) || FRAMING.contains(&header.as_str()) =>
+            {
                 fields.wrong(&name, "this header is set by the sidecar");
             }
             (Ok(header), Value::String(text)) => headers.push((header, text)),

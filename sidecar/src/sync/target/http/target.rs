@@ -98,7 +98,7 @@ impl HttpTarget {
                 };
                 let names = wanted.iter().filter(|(name, value)| differs(name, value));
                 let names: Vec<_> = names.map(|(name, _)| name.clone()).collect();
-                if names.is_empty() { Comparison::Same } else { Comparison::Update(names) }
+                Comparison::of(names)
             }
             (Some(wanted), has) if is_held(&wanted, has) => Comparison::Same,
             (Some(_), _) => Comparison::Update(Vec::new()),

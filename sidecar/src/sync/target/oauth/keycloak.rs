@@ -80,7 +80,7 @@ impl Keycloak {
             .filter(|(name, value)| !is_held(value, &has[name.as_str()]))
             .map(|(name, _)| name.clone())
             .collect();
-        Ok(if names.is_empty() { Comparison::Same } else { Comparison::Update(names) })
+        Ok(Comparison::of(names))
     }
 
     /// Where the client is, and what it should be there.

@@ -79,7 +79,7 @@ impl Rest {
             .filter(|(name, value)| !is_same(value, has.get(name.as_str()).unwrap_or(&Value::Null)))
             .map(|(name, _)| name.clone())
             .collect();
-        Ok(if names.is_empty() { Comparison::Same } else { Comparison::Update(names) })
+        Ok(Comparison::of(names))
     }
 
     /// Where the client is, and what it should be there.
