@@ -98,6 +98,8 @@ CREATE TABLE integratedb.oauth_token (
     grant_id           bigint NOT NULL REFERENCES integratedb.oauth_grant ON DELETE CASCADE,
     family             uuid NOT NULL,
     scopes             text[] NOT NULL,
+    -- Those of the refresh token, which may be more than the token was asked for.
+    refresh_scopes     text[] NOT NULL,
     token_hash         bytea NOT NULL UNIQUE,
     token_expires_at   timestamptz NOT NULL,
     refresh_hash       bytea NOT NULL UNIQUE,

@@ -2,6 +2,7 @@
 //!
 //! Nothing survives a test, however it ends: the server dies with the thread that started it.
 
+mod browser;
 mod cached;
 mod cluster;
 mod delivered;
@@ -12,6 +13,7 @@ mod logged;
 mod network;
 mod notified;
 mod openid;
+mod partner;
 mod partner_app;
 mod peer;
 mod person;
@@ -25,6 +27,7 @@ mod sync_world;
 mod synced;
 mod wait;
 
+pub use browser::{Browser, Form, Page, encoded};
 pub use cached::{CACHES, Cached};
 pub use cluster::{Cluster, Database, connect};
 pub use delivered::{Delivered, loopback};
@@ -35,6 +38,7 @@ pub use logged::{Cells, Logged, logged, replayed, subscribe_to_all};
 pub use network::Network;
 pub use notified::{Notified, Said, Socket, SseClient, SseEvent};
 pub use openid::OpenIdProvider;
+pub use partner::{Partner, be_issuer, parameter};
 pub use partner_app::{PartnerApp, PartnerSettings, RunningPartner, free_address};
 pub use peer::{Asked, Peer, Says};
 pub use person::Person;

@@ -64,6 +64,7 @@ impl Sidecar {
         let address = listener.local_addr()?;
         let mut config =
             Config { database_url: Secret::new(database_url.to_owned()), ..Config::default() };
+        config.listen = address;
         adjust(&mut config);
         let proxy_listener = TcpListener::bind("127.0.0.1:0").await?;
         let proxy = proxy_listener.local_addr()?;

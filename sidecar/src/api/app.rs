@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::ApiError;
 use super::idempotency::Repeats;
+use super::oauth::AuthServer;
 use super::rate::Rates;
 use super::schema;
 use crate::auth::{LoginLimit, Passwords, Tokens};
@@ -28,6 +29,7 @@ struct Shared {
     logins: LoginLimit,
     rates: Option<Rates>,
     repeats: Repeats,
+    oauth: AuthServer,
     metrics: Metrics,
     claims_schema: schema::SpecSchema,
     notifications_schema: schema::SpecSchema,
@@ -63,6 +65,7 @@ impl App {
             ),
             rates: Rates::new(config.requests_per_minute, config.request_burst),
             repeats: Repeats::new(Duration::from_secs(config.request_timeout_secs)),
+            oauth: AuthServer::new(&config.oauth),
             metrics: Metrics::new(),
             claims_schema: schema::SpecSchema::claims(),
             notifications_schema: schema::SpecSchema::notifications(),
@@ -103,6 +106,11 @@ impl App {
     /// Requests that may be sent twice.
     pub(crate) fn repeats(&self) -> &Repeats {
         &self.0.repeats
+    }
+
+    /// The authorization server.
+    pub(super) fn oauth(&self) -> &AuthServer {
+        &self.0.oauth
     }
 
     pub(super) fn claims_schema(&self) -> schema::SpecSchema {

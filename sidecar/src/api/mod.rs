@@ -15,6 +15,7 @@ mod health;
 mod idempotency;
 mod notifications;
 mod notify_status;
+mod oauth;
 mod openapi;
 mod page;
 mod problem;

@@ -18,8 +18,8 @@ use super::app::App;
 use super::error::ApiError;
 use super::{
     backfills, caches, caching, channels, claims, events, health, idempotency, notifications,
-    notify_status, openapi, page, problem, rate, schema, sessions, stakeholders, sync, tag, users,
-    workspaces,
+    notify_status, oauth, openapi, page, problem, rate, schema, sessions, stakeholders, sync, tag,
+    users, workspaces,
 };
 use crate::config::Config;
 use crate::telemetry;
@@ -74,6 +74,7 @@ pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(caching::explain))
         .merge(workspaces::routes())
         .merge(sync::routes())
+        .merge(oauth::documented())
         .routes(routes!(schema::document))
         .routes(routes!(schema::notifications))
         .routes(routes!(health::live))
@@ -94,6 +95,7 @@ pub fn router(app: App, config: &Config) -> Router {
             "/api/v1/openapi.json",
             get(move || async move { axum::Json(&*document).into_response() }),
         )
+        .merge(oauth::undocumented())
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::from_fn(page::link))

@@ -1,8 +1,11 @@
 //! `/api/v1/auth`: logging in, renewing, logging out.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use deadpool_postgres::Transaction;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -12,7 +15,7 @@ use super::body::{Data, Session};
 use super::error::ApiError;
 use super::extract::{Authenticated, Client, Json};
 use super::users::is_name;
-use crate::auth::Tokens;
+use crate::auth::{Attempt, Tokens};
 use crate::secret::Secret;
 
 /// `{"data": {"username", "password"}}`
@@ -60,30 +63,66 @@ pub(super) async fn login(
     if !blank.is_empty() {
         return Err(ApiError::Fields(blank));
     }
-    // Taken before the password is looked at: many guesses at once then count like many in a row.
-    let attempt = app.logins().attempt(&username, address).map_err(ApiError::TooManyRequests)?;
-    let failed = || {
-        app.metrics().count("integratedb_login_failures_total");
-        ApiError::Forbidden
-    };
-    let known = find(&app, &username).await?;
-    let stored = known.as_ref().map(|(_, hash)| hash.clone());
-    let matches = app.passwords().verify(password, stored).await;
-    let Some((id, hash)) = known.filter(|_| matches) else { return Err(failed()) };
+    let known = verify(&app, &username, password, address).await?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
-    // While the guess was hashed, the password may have been changed or the user deleted.
-    transaction
-        .query_opt(
-            "SELECT FROM integratedb.users WHERE id = $1 AND password_hash = $2 FOR SHARE",
-            &[&id, &hash],
-        )
-        .await?
-        .ok_or_else(failed)?;
+    let id = known.hold(&app, &transaction).await?;
     let pair = app.tokens().issue(&transaction, id).await?;
     transaction.commit().await?;
-    attempt.succeeded();
+    known.succeeded();
     Ok(Data { data: Session::new(id, &pair) })
+}
+
+/// A user whose password was right when it was looked at.
+pub(super) struct Known<'a> {
+    id: i64,
+    hash: String,
+    attempt: Attempt<'a>,
+}
+
+/// Looks at a password. Errors with `Forbidden` if it is wrong, or `TooManyRequests`.
+pub(super) async fn verify<'a>(
+    app: &'a App,
+    username: &str,
+    password: Secret<String>,
+    address: IpAddr,
+) -> Result<Known<'a>, ApiError> {
+    // Taken before the password is looked at: many guesses at once then count like many in a row.
+    let attempt = app.logins().attempt(username, address).map_err(ApiError::TooManyRequests)?;
+    let known = find(app, username).await?;
+    let stored = known.as_ref().map(|(_, hash)| hash.clone());
+    let matches = app.passwords().verify(password, stored).await;
+    let (id, hash) = known.filter(|_| matches).ok_or_else(|| failed(app))?;
+    Ok(Known { id, hash, attempt })
+}
+
+impl Known<'_> {
+    /// Locks the user's row until the transaction ends; gives the user's id. While the guess was hashed, the password may have
+    /// been changed or the user deleted.
+    pub(super) async fn hold(
+        &self,
+        app: &App,
+        transaction: &Transaction<'_>,
+    ) -> Result<i64, ApiError> {
+        transaction
+            .query_opt(
+                "SELECT FROM integratedb.users WHERE id = $1 AND password_hash = $2 FOR SHARE",
+                &[&self.id, &self.hash],
+            )
+            .await?
+            .ok_or_else(|| failed(app))?;
+        Ok(self.id)
+    }
+
+    /// The login is done: the attempt does not count.
+    pub(super) fn succeeded(self) {
+        self.attempt.succeeded();
+    }
+}
+
+fn failed(app: &App) -> ApiError {
+    app.metrics().count("integratedb_login_failures_total");
+    ApiError::Forbidden
 }
 
 /// Id and password hash of a user. What could be nobody's name is not asked for.

@@ -41,7 +41,9 @@ impl Principal {
                  FROM integratedb.token_pairs p JOIN integratedb.users u ON u.id = p.user_id
                  WHERE p.token_hash = $1 AND p.token_expires_at > now()
                  UNION ALL
-                 SELECT u.id, u.username, false, a.id, a.name, g.workspace_id, t.scopes
+                 SELECT u.id, u.username, false, a.id, a.name, g.workspace_id,
+                        -- The application may have given up some since.
+                        ARRAY(SELECT unnest(t.scopes) INTERSECT SELECT unnest(a.scopes))
                  FROM integratedb.oauth_token t
                  JOIN integratedb.oauth_grant g ON g.id = t.grant_id
                  JOIN integratedb.oauth_application a ON a.id = g.application_id

@@ -2,13 +2,15 @@
 
 use serde::Deserialize;
 
+use super::issuer::Issuer;
+
 /// The section `[oauth]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OAuthSettings {
     /// The URL under which browsers and applications reach this sidecar, `https://…` without a path; `http://` only for
     /// addresses of the same machine. Without it there is no authorization server.
-    pub issuer: Option<String>,
+    pub issuer: Option<Issuer>,
     /// Seconds for which a code can be traded for tokens.
     pub code_secs: u32,
     /// Seconds for which a token is valid.
