@@ -217,12 +217,10 @@ async fn find_or_make<'a>(
     let names: Vec<(TenantId, &Named)> = unknown.iter().map(|(name, _)| **name).collect();
     let c = Columns::of(unknown);
     // In one statement, parents with them, so that all take them in one order.
-    let with_parents = |names: &[&'a str], parents: &[Option<&'a str>]| -> Vec<Option<&'a str>> {
-        names.iter().copied().map(Some).chain(parents.iter().copied()).collect()
-    };
     let tenants = [c.tenants.as_slice(), &c.tenants].concat();
-    let classes = with_parents(&c.classes, &c.parent_classes);
-    let keys = with_parents(&c.keys, &c.parent_keys);
+    let classes: Vec<_> =
+        c.classes.iter().copied().map(Some).chain(c.parent_classes.clone()).collect();
+    let keys: Vec<_> = c.keys.iter().copied().map(Some).chain(c.parent_keys.clone()).collect();
     make_records(transaction, &tenants, &classes, &keys).await?;
     let said = prepare(transaction, SAID).await?;
     let moved = transaction
