@@ -6,16 +6,21 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_postgres::Transaction;
 use utoipa::ToSchema;
 
+use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::caches::find;
 use super::error::ApiError;
 use super::extract::{Authenticated, Json};
+use crate::audit::{self, Change};
 use crate::cache::{Consistency, Decision, Engine, Mode, Plan, Rule};
 use crate::db::rules;
 use crate::proxy::observe::Template;
+use crate::workspaces::caches::store;
 
 /// What the cache makes of a template.
 #[derive(Serialize, ToSchema)]
@@ -332,7 +337,7 @@ impl RulesView {
     security(("token" = [])),
     responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
 pub(super) async fn put_rule(
-    _: Authenticated,
+    access: Access,
     State(app): State<App>,
     Path((id, kind, name)): Path<(String, String, String)>,
     Json(rule): Json<Rule>,
@@ -342,7 +347,21 @@ pub(super) async fn put_rule(
     if rule.cache == Some(false) && rule.ttl_ms.is_some() {
         return Err(ApiError::field("ttl_ms", "can't be given with \"cache\": false"));
     }
-    rules::set(&*app.client().await?, &id, kind, &name, &rule).await?;
+    let mut client = app.client().await?;
+    let transaction = client.transaction().await?;
+    hold(&transaction, &access, &id).await?;
+    let before = rules::lock(&*transaction, &id, kind, &name).await?;
+    rules::set(&*transaction, &id, kind, &name, &rule).await?;
+    let change = Change {
+        action: "cache.rule.set",
+        subject: &format!("/api/v1/caches/{id}/rules/{kind}/{name}"),
+        workspace: access.workspace(),
+        before: before.unwrap_or_default(),
+        after: Change::view(&rule),
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
+    transaction.commit().await?;
+    drop(client);
     take(&app, &id, &engine).await
 }
 
@@ -351,20 +370,32 @@ pub(super) async fn put_rule(
     params(("id" = String, Path), ("kind" = String, Path), ("name" = String, Path)), security(("token" = [])),
     responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
 pub(super) async fn delete_rule(
-    _: Authenticated,
+    access: Access,
     State(app): State<App>,
     Path((id, kind, name)): Path<(String, String, String)>,
 ) -> Result<Data<RulesView>, ApiError> {
     let engine = engine(&app, &id)?;
     let kind = kind_of(&kind, &name)?;
-    if !rules::remove(&*app.client().await?, &id, kind, &name).await? {
-        return Err(ApiError::NotFound);
-    }
+    let mut client = app.client().await?;
+    let transaction = client.transaction().await?;
+    hold(&transaction, &access, &id).await?;
+    let before = rules::lock(&*transaction, &id, kind, &name).await?.ok_or(ApiError::NotFound)?;
+    rules::remove(&*transaction, &id, kind, &name).await?;
+    let change = Change {
+        action: "cache.rule.delete",
+        subject: &format!("/api/v1/caches/{id}/rules/{kind}/{name}"),
+        workspace: access.workspace(),
+        before,
+        after: Value::Null,
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
+    transaction.commit().await?;
+    drop(client);
     take(&app, &id, &engine).await
 }
 
 /// What is kept without a rule.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModeBody {
     mode: Mode,
@@ -375,14 +406,36 @@ pub(super) struct ModeBody {
     params(("id" = String, Path)), security(("token" = [])),
     responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
 pub(super) async fn put_mode(
-    _: Authenticated,
+    access: Access,
     State(app): State<App>,
     Path(id): Path<String>,
     Json(body): Json<ModeBody>,
 ) -> Result<Data<RulesView>, ApiError> {
     let engine = engine(&app, &id)?;
-    rules::set_mode(&*app.client().await?, &id, body.mode).await?;
+    let mut client = app.client().await?;
+    let transaction = client.transaction().await?;
+    hold(&transaction, &access, &id).await?;
+    let before = rules::lock(&*transaction, &id, "mode", "").await?;
+    rules::set_mode(&*transaction, &id, body.mode).await?;
+    let change = Change {
+        action: "cache.mode",
+        subject: &format!("/api/v1/caches/{id}/mode"),
+        workspace: access.workspace(),
+        before: before.unwrap_or_default(),
+        after: Change::view(&body),
+    };
+    audit::record(&*transaction, &access.actor(), change).await?;
+    transaction.commit().await?;
+    drop(client);
     take(&app, &id, &engine).await
+}
+
+/// Sees to it that a cache of a workspace is not deleted before the transaction ends: its rules go with it.
+async fn hold(transaction: &Transaction<'_>, access: &Access, id: &str) -> Result<(), ApiError> {
+    if access.workspace().is_some() {
+        store::lock(transaction, id).await?.ok_or(ApiError::NotFound)?;
+    }
+    Ok(())
 }
 
 async fn take(app: &App, id: &str, engine: &Engine) -> Result<Data<RulesView>, ApiError> {
@@ -404,7 +457,7 @@ fn kind_of(kind: &str, name: &str) -> Result<&'static str, ApiError> {
 }
 
 /// What to drop: all, what depends on a table, or the answers of a template. Just one of them.
-#[derive(Deserialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub(super) enum PurgeBody {
     /// Everything.
@@ -426,21 +479,31 @@ pub(super) struct PurgeView {
     params(("id" = String, Path)), security(("token" = [])),
     responses((status = 200, body = Data<PurgeView>), (status = 404), (status = 409)))]
 pub(super) async fn purge(
-    _: Authenticated,
+    access: Access,
     State(app): State<App>,
     Path(id): Path<String>,
     Json(body): Json<PurgeBody>,
 ) -> Result<Data<PurgeView>, ApiError> {
     let engine = engine(&app, &id)?;
-    let entries = match body {
-        PurgeBody::All(true) => engine.store().purge_all(),
+    let template = match &body {
+        PurgeBody::Template(id) => u64::from_str_radix(id, 16)
+            .map_err(|_| ApiError::field("template", "is not the id of a template"))?,
         PurgeBody::All(false) => return Err(ApiError::field("all", "has to be true")),
+        _ => 0,
+    };
+    // It is noted first: what was dropped can't be put back.
+    let change = Change {
+        action: "cache.purge",
+        subject: &format!("/api/v1/caches/{id}"),
+        workspace: access.workspace(),
+        before: Value::Null,
+        after: Change::view(&body),
+    };
+    audit::record(&**app.client().await?, &access.actor(), change).await?;
+    let entries = match body {
+        PurgeBody::All(_) => engine.store().purge_all(),
         PurgeBody::Table(name) => engine.purge_table(&name),
-        PurgeBody::Template(id) => {
-            let id = u64::from_str_radix(&id, 16)
-                .map_err(|_| ApiError::field("template", "is not the id of a template"))?;
-            engine.store().purge_where(|label| label.template.id == id)
-        }
+        PurgeBody::Template(_) => engine.store().purge_where(|label| label.template.id == template),
     };
     Ok(Data { data: PurgeView { entries } })
 }

@@ -1,7 +1,7 @@
 //! The rules of caches, as they are stored.
 
 use serde_json::{Value, json};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use super::error::DbError;
 use crate::cache::{Mode, Rule, Rules};
@@ -30,9 +30,21 @@ pub(crate) async fn of(client: &Client, cache: &str) -> Result<Rules, DbError> {
     Ok(rules)
 }
 
+/// A rule as it is stored, which nobody else changes before the transaction ends.
+pub(crate) async fn lock(
+    client: &impl GenericClient,
+    cache: &str,
+    kind: &str,
+    name: &str,
+) -> Result<Option<Value>, DbError> {
+    let sql = "SELECT rule FROM integratedb.cache_rules \
+               WHERE cache_id = $1 AND kind = $2 AND name = $3 FOR UPDATE";
+    Ok(client.query_opt(sql, &[&cache, &kind, &name]).await?.map(|row| row.get(0)))
+}
+
 /// Sets a rule.
 pub(crate) async fn set(
-    client: &Client,
+    client: &impl GenericClient,
     cache: &str,
     kind: &str,
     name: &str,
@@ -42,12 +54,16 @@ pub(crate) async fn set(
 }
 
 /// Sets what is kept without a rule.
-pub(crate) async fn set_mode(client: &Client, cache: &str, mode: Mode) -> Result<(), DbError> {
+pub(crate) async fn set_mode(
+    client: &impl GenericClient,
+    cache: &str,
+    mode: Mode,
+) -> Result<(), DbError> {
     put(client, cache, "mode", "", &json!({ "mode": mode })).await
 }
 
 async fn put(
-    client: &Client,
+    client: &impl GenericClient,
     cache: &str,
     kind: &str,
     name: &str,
@@ -61,7 +77,7 @@ async fn put(
 
 /// Takes a rule away; false if there is none.
 pub(crate) async fn remove(
-    client: &Client,
+    client: &impl GenericClient,
     cache: &str,
     kind: &str,
     name: &str,

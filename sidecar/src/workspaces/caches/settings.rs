@@ -85,16 +85,16 @@ pub(crate) struct Settings {
     #[schema(maximum = 86400)]
     origin_lifetime_secs: u64,
     /// Who asks the origin for the SCRAM verifiers of users, for `"auth": "scram"`.
-    verifiers: Option<Login>,
+    verifiers: Option<Verifiers>,
     /// What is kept of answers; without it, nothing is.
     caching: Option<Caching>,
 }
 
-/// A user of the origin whom the sidecar logs in as.
+/// Who asks the origin for the SCRAM verifiers of its users, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = CacheLogin)]
-pub(crate) struct Login {
+#[schema(as = CacheVerifiers)]
+pub(crate) struct Verifiers {
     #[schema(example = "postgres")]
     database: String,
     #[schema(example = "integratedb_auth")]
@@ -103,6 +103,10 @@ pub(crate) struct Login {
     #[serde(default, skip_serializing)]
     #[schema(value_type = Option<String>, write_only, example = "correct horse battery")]
     password: Option<Secret<String>>,
+    /// Gives name and verifier of the user `$1`. Without one, `pg_authid` is read, which takes a superuser.
+    #[serde(default)]
+    #[schema(example = "SELECT * FROM integratedb_verifier($1)")]
+    query: Option<String>,
 }
 
 /// What is kept of answers.
@@ -248,6 +252,10 @@ impl Settings {
             name("caching.database", &caching.database);
             name("caching.user", &caching.user);
         }
+        let query = self.verifiers.as_ref().and_then(|verifiers| verifiers.query.as_deref());
+        if query.is_some_and(|q| q.trim().is_empty() || q.len() > 4000 || q.contains('\0')) {
+            mistakes.push(("verifiers.query", "has to have 1 to 4000 bytes".to_owned()));
+        }
         if self.auth == Auth::Scram && self.verifiers.is_none() {
             mistakes.push(("verifiers", "has to be given for \"auth\": \"scram\"".to_owned()));
         }
@@ -341,6 +349,9 @@ impl Settings {
         };
         let mut made = CacheSettings::new(origin.clone());
         if let Some(login) = &self.verifiers {
+            if let Some(query) = &login.query {
+                made.auth_query.clone_from(query);
+            }
             made.auth_url =
                 Some(url(&login.user, &login.database, credentials.verifiers.as_ref())?);
         }
