@@ -104,3 +104,401 @@ async fn a_cache_is_made_used_and_deleted() -> Result<()> {
     assert_eq!(setup.sidecar.get(&format!("/api/v1/caches/{id}")).await?.status, 404);
     Ok(())
 }
+
+/// The one field that an answer blames.
+fn blamed(reply: &Reply) -> Result<String> {
+    ensure!(reply.status == 422, "{}: {}", reply.status, reply.text);
+    let errors = reply.body["errors"].as_object().context("no errors")?;
+    ensure!(errors.len() == 1, "{}", reply.text);
+    Ok(errors.keys().next().cloned().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn what_can_be_no_cache_is_refused_by_its_field() -> Result<()> {
+    let setup = Setup::with(|config| config.workspaces.max_caches = 2).await?;
+    let sidecar = &setup.sidecar;
+    setup.create("first").await?;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let web = sidecar.address().port();
+    let closed = silent.local_addr()?.port();
+    drop(silent);
+    let long = "x".repeat(64);
+    let proxy = sidecar.proxy().port();
+    for (field, wrong) in [
+        ("name", json!("")),
+        ("name", json!(long)),
+        ("name", json!("a\nb")),
+        ("type", json!("mysql")),
+        ("type", json!("mariadb")),
+        ("type", json!("mssql")),
+        ("type", json!("oracle")),
+        ("hostname", json!("a,b")),
+        ("hostname", json!("/run/postgresql")),
+        ("hostname", json!("127.0.0.1 user=postgres")),
+        ("hostname", json!("nowhere.invalid")),
+        ("hostname", json!("10.0.0.1")),
+        ("hostname", json!("169.254.169.254")),
+        ("hostname", json!("::1")),
+        ("port", json!(0)),
+        ("port", json!(65536)),
+        ("port", json!(-1)),
+        ("port", json!(closed)),
+        ("port", json!(web)),
+    ] {
+        let mut body = setup.body("second");
+        body["cache"][field] = wrong.clone();
+        let reply = sidecar.post("/api/v1/caches", body).await?;
+        assert_eq!(blamed(&reply)?, field, "{wrong}");
+        let is_told = !wrong.is_string() || field != "type" || reply.text.contains("postgres");
+        assert!(is_told, "{}", reply.text);
+    }
+    for field in ["name", "type", "hostname", "port"] {
+        let mut body = setup.body("second");
+        body["cache"].as_object_mut().context("no object")?.remove(field);
+        assert_eq!(blamed(&sidecar.post("/api/v1/caches", body).await?)?, field);
+    }
+    for secret in ["username", "password", "id", "workspace_id", "settings"] {
+        let mut body = setup.body("second");
+        body["cache"][secret] = json!("x");
+        assert_eq!(sidecar.post("/api/v1/caches", body).await?.status, 422, "{secret}");
+    }
+    // The proxy is no origin of its own: what connects would come round again.
+    let mut body = setup.body("second");
+    body["cache"]["port"] = json!(proxy);
+    assert_eq!(blamed(&sidecar.post("/api/v1/caches", body).await?)?, "hostname");
+    let twice = sidecar.post("/api/v1/caches", setup.body("first")).await?;
+    assert_eq!(twice.status, 409, "{}", twice.text);
+    setup.create("second").await?;
+    let full = sidecar.post("/api/v1/caches", setup.body("third")).await?;
+    assert!(full.status == 409 && full.text.contains("most"), "{}", full.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_has_pages_and_a_change_needs_what_was_read() -> Result<()> {
+    let setup = Setup::with(|config| {
+        let file = integratedb_sidecar::proxy::CacheSettings::new("host=localhost");
+        config.caches.insert(support::cache_id("of-file"), file);
+    })
+    .await?;
+    let sidecar = &setup.sidecar;
+    let (one, two) = (setup.create("one").await?, setup.create("two").await?);
+    let mut seen = Vec::new();
+    let mut path = "/api/v1/caches?limit=1".to_owned();
+    loop {
+        let reply = sidecar.get(&path).await?;
+        let data = reply.body["data"].as_array().context("no list")?;
+        seen.extend(data.iter().map(|cache| (cache["name"].clone(), cache["workspace"].clone())));
+        let Some(next) = reply.body["next"].as_i64() else { break };
+        path = format!("/api/v1/caches?limit=1&after={next}");
+    }
+    let workspace = json!(setup.workspace);
+    let expected = [
+        (json!("of-file"), Value::Null),
+        (json!("one"), workspace.clone()),
+        (json!("two"), workspace.clone()),
+    ];
+    assert_eq!(seen, expected);
+    let named = sidecar.get(&format!("/api/v1/caches?workspace={workspace}&name=two")).await?;
+    assert_eq!(named.body["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!(named.body["data"][0]["id"], two);
+
+    let shown = sidecar.get(&format!("/api/v1/caches/{one}")).await?;
+    let tag = shown.headers["etag"].to_str()?.to_owned();
+    let rename = async |name: &str, tag: &str| -> Result<Reply> {
+        let request = sidecar.http().put(sidecar.url(&format!("/api/v1/caches/{one}")));
+        let request =
+            request.bearer_auth(sidecar.token().unwrap_or_default()).header("if-match", tag);
+        Reply::of(request.json(&json!({"cache": {"name": name}})).send().await?).await
+    };
+    assert_eq!(rename("three", &tag).await?.status, 200);
+    assert_eq!(rename("four", &tag).await?.status, 412);
+    let tag =
+        sidecar.get(&format!("/api/v1/caches/{one}")).await?.headers["etag"].to_str()?.to_owned();
+    assert_eq!(rename("two", &tag).await?.status, 409);
+    for body in [json!({"cache": {"id": "x"}}), json!({"cache": {"workspace": 7}})] {
+        assert_eq!(sidecar.put(&format!("/api/v1/caches/{one}"), body).await?.status, 422);
+    }
+    // What the file says, only the file changes.
+    let of_file = "/api/v1/caches/of-file";
+    assert_eq!(sidecar.put(of_file, json!({"cache": {"name": "x"}})).await?.status, 409);
+    assert_eq!(sidecar.delete(of_file).await?.status, 409);
+    assert_eq!(sidecar.get(&format!("{of_file}/settings")).await?.status, 409);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_no_member_sees_and_touches_nothing() -> Result<()> {
+    let mut setup = Setup::new().await?;
+    let cache = setup.create("main").await?;
+    let user = |name: &str| json!({"user": {"username": name, "password": "correct horse"}});
+    let eve = setup.sidecar.post("/api/v1/users", user("eve")).await?;
+    let eve = eve.body["data"]["token"].as_str().context("no token")?.to_owned();
+    let admin = setup.database.connect().await?;
+    let others = workspace(&setup.database, "others", &[("eve", "owner")]).await?;
+    let body = setup.body("theirs");
+    let path = format!("/api/v1/caches/{cache}");
+    let calls = [
+        ("GET", String::new(), Value::Null),
+        ("PUT", String::new(), json!({"cache": {"name": "x"}})),
+        ("GET", "/settings".to_owned(), Value::Null),
+        ("PUT", "/settings".to_owned(), json!({"settings": {}})),
+        ("GET", "/queries".to_owned(), Value::Null),
+        ("GET", "/caching".to_owned(), Value::Null),
+        ("GET", "/rules".to_owned(), Value::Null),
+        ("PUT", "/mode".to_owned(), json!({"mode": "observe"})),
+        ("PUT", "/rules/table/public.items".to_owned(), json!({"cache": false})),
+        ("DELETE", "/rules/table/public.items".to_owned(), Value::Null),
+        ("POST", "/purge".to_owned(), json!({"all": true})),
+        ("POST", "/explain".to_owned(), json!({"query": "SELECT 1"})),
+        ("DELETE", String::new(), Value::Null),
+    ];
+    setup.sidecar.set_token(Some(&eve));
+    for operator in [true, false] {
+        admin
+            .execute(
+                "UPDATE integratedb.users SET operator = $1 WHERE username = 'eve'",
+                &[&operator],
+            )
+            .await?;
+        for (method, rest, body) in &calls {
+            let body = (!body.is_null()).then(|| body.to_string());
+            let reply = setup.sidecar.send(method.parse()?, &format!("{path}{rest}"), body).await?;
+            assert_eq!(reply.status, 404, "{method} {rest}: {}", reply.text);
+        }
+        assert_eq!(setup.sidecar.post("/api/v1/caches", body.clone()).await?.status, 404);
+        for query in ["", "?name=main", &format!("?workspace={}", setup.workspace)] {
+            let list = setup.sidecar.get(&format!("/api/v1/caches{query}")).await?;
+            assert_eq!(list.body["data"], json!([]), "{query}");
+        }
+    }
+    // As a viewer she sees all, and changes nothing.
+    let sql = "INSERT INTO integratedb.workspace_member (workspace_id, user_id, role) \
+               SELECT $1, id, 'viewer' FROM integratedb.users WHERE username = 'eve'";
+    admin.execute(sql, &[&setup.workspace]).await?;
+    for (method, rest, body) in &calls {
+        let body = (!body.is_null()).then(|| body.to_string());
+        let reply = setup.sidecar.send(method.parse()?, &format!("{path}{rest}"), body).await?;
+        let is_refused = reply.status == 403;
+        // Explaining changes nothing.
+        assert_eq!(
+            is_refused,
+            *method != "GET" && rest != "/explain",
+            "{method} {rest}: {}",
+            reply.text
+        );
+    }
+    assert_eq!(setup.sidecar.post("/api/v1/caches", body).await?.status, 403);
+    // In two workspaces, she has to say which one; in her own she may.
+    let mut theirs = setup.body("theirs");
+    theirs["cache"].as_object_mut().context("no object")?.remove("workspace");
+    let unsaid = setup.sidecar.post("/api/v1/caches", theirs.clone()).await?;
+    assert_eq!(blamed(&unsaid)?, "workspace");
+    theirs["cache"]["workspace"] = json!(others);
+    assert_eq!(setup.sidecar.post("/api/v1/caches", theirs).await?.status, 201);
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_sidecars_and_later_ones_follow_and_a_bad_row_harms_no_other() -> Result<()> {
+    let setup = Setup::new().await?;
+    let mut other = Sidecar::start_with(&setup.database.url(), |config| {
+        config.workspaces.allow_networks = loopback();
+    })
+    .await?;
+    other.set_token(setup.sidecar.token());
+    let (good, bad) = (setup.create("good").await?, setup.create("bad").await?);
+    let through = async |sidecar: &Sidecar, cache: &str| {
+        let url = setup.database.url_through(sidecar.proxy(), "app", "secret");
+        connect(&format!("{url}&application_name={cache}")).await
+    };
+    let reaches = async |cache: &str| through(&other, cache).await.is_ok();
+    until("the other one knows both", async || Ok(reaches(&good).await && reaches(&bad).await))
+        .await?;
+
+    let admin = setup.database.connect().await?;
+    let spoil = "UPDATE integratedb.cache SET settings = '{\"nonsense\": 1}', version = version + 1 WHERE id = $1";
+    admin.execute(spoil, &[&bad]).await?;
+    let error = async || -> Result<Value> {
+        Ok(setup.sidecar.get(&format!("/api/v1/caches/{bad}")).await?.body["data"]["error"].clone())
+    };
+    until("it is told", async || Ok(!error().await?.is_null())).await?;
+    assert!(error().await?.as_str().is_some_and(|why| why.contains("nonsense")));
+    assert!(setup.client(&bad).await.is_err() && setup.client(&good).await.is_ok());
+    let told = setup.sidecar.get(&format!("/api/v1/caches/{bad}/queries")).await?;
+    assert_eq!(told.status, 409, "{}", told.text);
+    assert_eq!(setup.put(&bad, json!({})).await?.status, 200);
+    assert!(error().await?.is_null() && setup.client(&bad).await.is_ok());
+
+    let staying = through(&other, &good).await?;
+    assert_eq!(setup.sidecar.delete(&format!("/api/v1/caches/{good}")).await?.status, 204);
+    until("sessions end there too", async || Ok(staying.is_closed())).await?;
+    assert!(through(&other, &good).await.is_err());
+    other.stop().await?;
+
+    // The network of the origin is allowed no more: as if its name led elsewhere now.
+    let strict = Sidecar::start_with(&setup.database.url(), |_| {}).await?;
+    let refused = std::cell::RefCell::new(String::new());
+    until("it is refused by its address", async || {
+        let error = through(&strict, &bad).await.err().context("it was let through")?;
+        let error = error.downcast::<tokio_postgres::Error>()?;
+        let detail = error.as_db_error().and_then(|error| error.detail()).unwrap_or_default();
+        *refused.borrow_mut() = detail.to_owned();
+        Ok(detail.contains("workspaces.allow_networks"))
+    })
+    .await
+    .with_context(|| refused.borrow().clone())?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stored_password_goes_nowhere_else_and_is_never_shown() -> Result<()> {
+    const SECRET: &str = "un'usual\\ secret";
+    let folder = tempfile::tempdir()?;
+    let key = folder.path().join("key");
+    std::fs::write(&key, [7; 32])?;
+    let setup = Setup::with(|config| config.workspaces.key_file = Some(key)).await?;
+    let admin = setup.database.connect().await?;
+    admin
+        .batch_execute("CREATE ROLE asker SUPERUSER LOGIN PASSWORD E'un\\'usual\\\\ secret'")
+        .await?;
+    let cache = setup.create("main").await?;
+    let login = json!({"database": "shop", "user": "asker"});
+    let settings = |password: Option<&str>| {
+        let mut settings = json!({"auth": "scram", "pool_mode": "transaction", "verifiers": login, "caching": login});
+        for part in ["verifiers", "caching"] {
+            if let Some(password) = password {
+                settings[part]["password"] = json!(password);
+            }
+        }
+        settings
+    };
+    let reply = setup.put(&cache, settings(None)).await?;
+    assert!(reply.status == 422 && reply.text.contains("can't be blank"), "{}", reply.text);
+    let reply = setup.put(&cache, settings(Some(SECRET))).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let path = format!("/api/v1/caches/{cache}");
+    until("it keeps answers", async || {
+        let caching = setup.sidecar.get(&format!("{path}/caching")).await?;
+        Ok(caching.body["data"]["serving"] == true)
+    })
+    .await?;
+    let client = setup.client(&cache).await?;
+    let query = "SELECT name FROM items WHERE id = 7";
+    let hits = async || -> Result<i64> {
+        let caching = setup.sidecar.get(&format!("{path}/caching")).await?;
+        caching.body["data"]["hits"].as_i64().context("no hits")
+    };
+    until("an answer comes from here", async || {
+        client.simple_query(query).await?;
+        Ok(hits().await? > 0)
+    })
+    .await?;
+    let rule = setup
+        .sidecar
+        .put(&format!("{path}/rules/table/public.items"), json!({"cache": false}))
+        .await?;
+    assert_eq!(rule.status, 200, "{}", rule.text);
+    let purged = setup.sidecar.post(&format!("{path}/purge"), json!({"all": true})).await?;
+    assert_eq!(purged.status, 200, "{}", purged.text);
+    assert_eq!(
+        setup.sidecar.put(&format!("{path}/mode"), json!({"mode": "manual"})).await?.status,
+        200
+    );
+
+    // What is shown can be sent again, and the passwords stay.
+    let shown = setup.sidecar.get(&format!("{path}/settings")).await?.body["data"].clone();
+    assert_eq!(setup.put(&cache, shown.clone()).await?.status, 200);
+    assert!(setup.client(&cache).await?.simple_query(query).await.is_ok());
+    let rules = setup.sidecar.get(&format!("{path}/rules")).await?;
+    assert_eq!(rules.body["data"]["rules"][0]["name"], "public.items", "{}", rules.text);
+    // But not for another user, less protection, or another host.
+    for (pointer, value) in [
+        ("/verifiers/user", json!("app")),
+        ("/caching/user", json!("app")),
+        ("/sslmode", json!("disable")),
+    ] {
+        let mut changed = shown.clone();
+        *changed.pointer_mut(pointer).context("no such setting")? = value;
+        let reply = setup.put(&cache, changed).await?;
+        assert!(reply.status == 422 && reply.text.contains("again"), "{pointer}: {}", reply.text);
+    }
+    let elsewhere = Cluster::start().await?;
+    let port = elsewhere.address().port();
+    let moved = json!({"cache": {"port": port}});
+    let reply = setup.sidecar.put(&path, moved.clone()).await?;
+    assert!(reply.status == 409 && reply.text.contains("passwords"), "{}", reply.text);
+    // Not even if somebody writes the row, who has not got the key.
+    let update = "UPDATE integratedb.cache SET port = $2, version = version + 1 WHERE id = $1";
+    admin.execute(update, &[&cache, &i32::from(port)]).await?;
+    until("it serves nobody", async || {
+        let error = setup.sidecar.get(&path).await?.body["data"]["error"].clone();
+        Ok(error.as_str().is_some_and(|why| why.contains("password")))
+    })
+    .await?;
+    admin.execute(update, &[&cache, &i32::from(setup.database.address().port())]).await?;
+    // Without passwords, it may go elsewhere.
+    assert_eq!(setup.put(&cache, json!({})).await?.status, 200);
+    let reply = setup.sidecar.put(&path, moved).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(setup.sidecar.delete(&path).await?.status, 204);
+
+    let everything = "SELECT (SELECT coalesce(string_agg(e::text, ' '), '') FROM integratedb.audit_event e), \
+                      (SELECT string_agg(action, ' ' ORDER BY id) FROM integratedb.audit_event \
+                       WHERE workspace_id = $1 AND username = 'root'), \
+                      (SELECT count(*) FROM integratedb.cache_rules)";
+    let row = admin.query_one(everything, &[&setup.workspace]).await?;
+    let (texts, actions, rules): (String, String, i64) = (row.get(0), row.get(1), row.get(2));
+    assert!(!texts.contains("usual") && !shown.to_string().contains("usual"), "{texts}");
+    assert_eq!(
+        actions,
+        "cache.create cache.settings cache.rule.set cache.purge cache.mode cache.settings cache.settings \
+         cache.update cache.delete"
+    );
+    assert_eq!(rules, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_are_checked_and_a_password_needs_a_key() -> Result<()> {
+    let setup = Setup::new().await?;
+    let cache = setup.create("main").await?;
+    let caching = |name: &str, value: Value| {
+        let mut caching = json!({"database": "shop", "user": "app", "password": "secret"});
+        caching[name] = value;
+        json!({ "caching": caching })
+    };
+    for (field, wrong) in [
+        ("pool_size", json!({"pool_size": 0})),
+        ("max_origin_connections", json!({"max_origin_connections": 0})),
+        ("query_wait_secs", json!({"query_wait_secs": u64::MAX})),
+        ("query_secs", json!({"query_secs": 86_401})),
+        ("verifiers", json!({"auth": "scram"})),
+        ("auth", json!({"pool_mode": "transaction"})),
+        ("caching.max_bytes", caching("max_bytes", json!(1_u64 << 40))),
+        ("caching.max_entry_bytes", caching("max_entry_bytes", json!(1_u64 << 40))),
+        ("caching.max_lag_ms", caching("max_lag_ms", json!(0))),
+        ("caching.user", caching("user", json!(""))),
+        ("caching.password", caching("password", json!(""))),
+        ("caching", caching("mode", json!("auto"))),
+    ] {
+        let reply = setup.put(&cache, wrong).await?;
+        assert_eq!(blamed(&reply)?, field, "{}", reply.text);
+    }
+    for unknown in [
+        json!({"server_reset_query": "SELECT 1"}),
+        json!({"origin": "host=elsewhere"}),
+        json!({"auth_url": "postgres://elsewhere"}),
+        json!({"sslrootcert": "/etc/passwd"}),
+        caching("disk", json!({"path": "/tmp/x"})),
+        caching("slot", json!("permanent")),
+        caching("url", json!("postgres://elsewhere")),
+    ] {
+        assert_eq!(setup.put(&cache, unknown.clone()).await?.status, 422, "{unknown}");
+    }
+    let reply = setup.put(&cache, json!({"pool_size": 3})).await?;
+    assert_eq!((reply.status.as_u16(), &reply.body["data"]["pool_size"]), (200, &json!(3)));
+    let reply = setup.put(&cache, json!({})).await?;
+    assert_eq!(reply.body["data"]["pool_size"], 20);
+    Ok(())
+}
