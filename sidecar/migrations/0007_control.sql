@@ -142,6 +142,9 @@ CREATE TABLE integratedb.audit_event (
 CREATE INDEX ON integratedb.audit_event (workspace_id, id);
 CREATE INDEX ON integratedb.audit_event (at);
 
+-- For pages of a stakeholder's backfills.
+CREATE INDEX ON integratedb.backfill (stakeholder_id, id);
+
 -- What was answered to a POST with an Idempotency-Key, for who sends it again.
 CREATE TABLE integratedb.idempotency_key (
     -- The SHA-256 of who sent it and of the key.

@@ -5,15 +5,17 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::access::Access;
 use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Ids, Json};
+use super::page::{Asked, Latest, limit_of_short};
+use super::tag::Tagged;
 use crate::audit::{self, Change};
-use crate::notify::backfill::{self, Backfill, Request};
+use crate::notify::backfill::{self, Backfill, BackfillState, Request};
 use crate::notify::{NotifyError, Subscriptions};
 
 /// Rows of a chunk, if nothing is said, and at most.
@@ -126,34 +128,48 @@ async fn check(client: &tokio_postgres::Client, stakeholder: i64) -> Result<(), 
     client.query_opt(sql, &[&stakeholder]).await?.map(drop).ok_or(ApiError::NotFound)
 }
 
+/// Which backfills.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Those that are so.
+    state: Option<BackfillState>,
+    /// Those before the one with this id.
+    before: Option<i64>,
+    /// At most so many: 1 to 1000, 1000 unless told.
+    limit: Option<i64>,
+}
+
 /// Lists the backfills of a stakeholder, the latest first.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/backfills", tag = "notifications",
-    params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Vec<BackfillView>>), (status = 404)))]
+    params(("id" = i64, Path), Which), security(("token" = [])),
+    responses((status = 200, body = Latest<BackfillView>), (status = 400), (status = 404)))]
 pub(super) async fn list(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<Vec<BackfillView>>, ApiError> {
+    Asked(which): Asked<Which>,
+) -> Result<Latest<BackfillView>, ApiError> {
     let client = app.client().await?;
     check(&client, id).await?;
-    let all = backfill::list(&**client, id, None).await?;
-    Ok(Data { data: all.into_iter().map(BackfillView::from).collect() })
+    let limit = limit_of_short(which.limit);
+    let found = backfill::list(&client, id, which.state, which.before, limit).await?;
+    let found = found.into_iter().map(BackfillView::from).collect();
+    Ok(Latest::new(found, limit, |backfill: &BackfillView| backfill.id))
 }
 
 /// Shows a backfill.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/backfills/{backfill}", tag = "notifications",
     params(("id" = i64, Path), ("backfill" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<BackfillView>), (status = 404)))]
+    responses((status = 200, body = Data<BackfillView>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Ids(of, id): Ids,
-) -> Result<Data<BackfillView>, ApiError> {
-    let client = app.client().await?;
-    let found = backfill::list(&**client, of, Some(id)).await?;
-    let found = found.into_iter().next().ok_or(ApiError::NotFound)?;
-    Ok(Data { data: found.into() })
+) -> Result<Tagged<BackfillView>, ApiError> {
+    let found = backfill::show(&**app.client().await?, of, id).await?;
+    Ok(Tagged::new(found.ok_or(ApiError::NotFound)?.into()))
 }
 
 /// Has the present rows of a table told to a stakeholder, between its changes. It has to have a notification subscription

@@ -11,8 +11,7 @@ mod view;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use integratedb_template::Access;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -22,6 +21,7 @@ use super::body::Data;
 use super::caching::KeptView;
 use super::error::ApiError;
 use super::extract::Authenticated;
+use super::page::{Asked, Names, limit};
 use crate::cache::Engine;
 use crate::proxy::CacheId;
 use crate::proxy::cache::Cache;
@@ -70,7 +70,7 @@ struct TableView {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
-    /// What to sort by, the greatest first.
+    /// What to sort by, the greatest first; or `id`, for all of them page by page.
     #[serde(default)]
     sort: Sort,
     /// Only this class: `dql`, `dml`, `ddl` or `other`.
@@ -82,8 +82,10 @@ pub(super) struct Filter {
     /// Only templates run at least so often.
     #[serde(default)]
     min_calls: u64,
-    /// At most so many, 100 unless told, 1000 at most.
-    limit: Option<usize>,
+    /// Those after the one with this id. Only with `sort=id`: figures move, and with them whoever is next.
+    after: Option<String>,
+    /// At most so many: 1 to 1000, 100 unless told.
+    limit: Option<i64>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
@@ -102,6 +104,8 @@ enum Sort {
     Hits,
     /// What it has saved the origin.
     Saved,
+    /// The id, the least first.
+    Id,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
@@ -136,15 +140,19 @@ pub(super) fn find(app: &App, id: &str) -> Result<Arc<Cache>, ApiError> {
 /// The queries that passed through a cache, by template.
 #[utoipa::path(get, path = "/api/v1/caches/{id}/queries", tag = "caches",
     params(("id" = String, Path), Filter),
-    responses((status = 200, body = Data<Vec<QueryView>>), (status = 400), (status = 401), (status = 404)))]
+    responses((status = 200, body = Names<QueryView>), (status = 400), (status = 401), (status = 404)))]
 pub(super) async fn queries(
     _: Authenticated,
     State(app): State<App>,
     Path(id): Path<String>,
-    filter: Result<Query<Filter>, QueryRejection>,
-) -> Result<Data<Vec<QueryView>>, ApiError> {
-    let Query(filter) = filter
-        .map_err(|error| ApiError::BadRequest(format!("Bad Request: {}", error.body_text())))?;
+    Asked(filter): Asked<Filter>,
+) -> Result<Names<QueryView>, ApiError> {
+    let is_by_id = matches!(filter.sort, Sort::Id);
+    if filter.after.is_some() && !is_by_id {
+        let why =
+            "Bad Request: after goes with sort=id: figures move, and with them whoever is next";
+        return Err(ApiError::BadRequest(why.to_owned()));
+    }
     let cache = find(&app, &id)?;
     let templates = cache.queries().all();
     let engine = cache.following().map(|following| &**following.engine());
@@ -156,8 +164,9 @@ pub(super) async fn queries(
     views.sort_by(|a, b| {
         filter.sort.of(b).total_cmp(&filter.sort.of(a)).then_with(|| a.id.cmp(&b.id))
     });
-    views.truncate(filter.limit.unwrap_or(100).min(1000));
-    Ok(Data { data: views })
+    let limit = limit(filter.limit);
+    views.truncate(usize::try_from(limit).unwrap_or_default());
+    Ok(if is_by_id { Names::new(views, limit, |view| view.id.clone()) } else { Names::only(views) })
 }
 
 impl Filter {
@@ -170,6 +179,7 @@ impl Filter {
             })
         };
         view.calls >= self.min_calls
+            && self.after.as_ref().is_none_or(|after| view.id > *after)
             && self.class.is_none_or(|class| view.class == class.as_str())
             && self.table.as_deref().is_none_or(has_table)
             && self
@@ -192,6 +202,8 @@ impl Sort {
             Self::LastSeen => view.last_seen as f64,
             Self::Hits => view.cache.as_ref().map_or(0.0, |cache| cache.hits as f64),
             Self::Saved => view.cache.as_ref().map_or(0.0, |cache| cache.saved_ms),
+            // All alike, so that ids decide.
+            Self::Id => 0.0,
         }
     }
 }

@@ -15,8 +15,12 @@ use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
+use super::page::{Asked, Names, Page, limit, limit_of_short};
+use super::tag::Tagged;
 use crate::audit::{self, Change};
-use crate::notify::channels::{self, ChannelStatus, ChannelsError, DeadLetter, Replay};
+use crate::notify::channels::{
+    self, ChannelState, ChannelStatus, ChannelsError, DeadLetter, Replay,
+};
 
 /// A stakeholder's id and the name of one of its channels, from the path.
 pub(super) struct Named(i64, String);
@@ -49,6 +53,19 @@ pub(super) struct Rotation {
     overlap_secs: Option<u32>,
 }
 
+/// Which channels.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Filter {
+    /// Those that are so: `running`, `failing`, `disabled` or `paused`.
+    state: Option<ChannelState>,
+    /// Those after the one with this name.
+    after: Option<String>,
+    /// At most so many: 1 to 1000, 1000 unless told.
+    limit: Option<i64>,
+}
+
 /// Which dead letters.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +74,7 @@ pub(super) struct Letters {
     /// Those after the one with this number.
     #[serde(default)]
     after: i64,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
@@ -88,15 +105,15 @@ fn bad(error: &QueryRejection) -> ApiError {
     ApiError::BadRequest(format!("Bad Request: {}", error.body_text()))
 }
 
-async fn all(app: &App, id: i64) -> Result<Vec<ChannelStatus>, ApiError> {
-    let client = app.client().await?;
+async fn known(client: &tokio_postgres::Client, id: i64) -> Result<(), ApiError> {
     let known = "SELECT FROM integratedb.stakeholder WHERE id = $1";
-    client.query_opt(known, &[&id]).await?.ok_or(ApiError::NotFound)?;
-    Ok(channels::list(&client, id).await?)
+    client.query_opt(known, &[&id]).await?.map(drop).ok_or(ApiError::NotFound)
 }
 
 async fn one(app: &App, id: i64, name: &str) -> Result<Data<ChannelStatus>, ApiError> {
-    let found = all(app, id).await?.into_iter().find(|channel| channel.name == name);
+    let client = app.client().await?;
+    known(&client, id).await?;
+    let found = channels::list(&client, id).await?.into_iter().find(|channel| channel.name == name);
     Ok(Data { data: found.ok_or(ApiError::NotFound)? })
 }
 
@@ -134,26 +151,31 @@ async fn set_enabled(
 
 /// The channels of a stakeholder with their figures.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels", tag = "notifications",
-    params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Vec<Object>>), (status = 404)))]
+    params(("id" = i64, Path), Filter), security(("token" = [])),
+    responses((status = 200, body = Names<Object>), (status = 400), (status = 404)))]
 pub(super) async fn list(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<Vec<ChannelStatus>>, ApiError> {
-    Ok(Data { data: all(&app, id).await? })
+    Asked(filter): Asked<Filter>,
+) -> Result<Names<ChannelStatus>, ApiError> {
+    let client = app.client().await?;
+    known(&client, id).await?;
+    let (limit, after) = (limit_of_short(filter.limit), filter.after.as_deref());
+    let found = channels::page(&client, id, filter.state, after, Some(limit)).await?;
+    Ok(Names::new(found, limit, |channel| channel.name.clone()))
 }
 
 /// One channel.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels/{name}", tag = "notifications",
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Object>), (status = 404)))]
+    responses((status = 200, body = Data<Object>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Named(id, name): Named,
-) -> Result<Data<ChannelStatus>, ApiError> {
-    one(&app, id, &name).await
+) -> Result<Tagged<ChannelStatus>, ApiError> {
+    Ok(Tagged::new(one(&app, id, &name).await?.data))
 }
 
 /// Makes a new secret for a WEBHOOK channel. For a while requests are signed with those before as well.
@@ -205,17 +227,17 @@ pub(super) async fn disable(
 /// Events of a channel that were given up, the oldest first.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels/{name}/dead-letters", tag = "notifications",
     params(("id" = i64, Path), ("name" = String, Path), Letters), security(("token" = [])),
-    responses((status = 200, body = Data<Vec<Object>>), (status = 400), (status = 404)))]
+    responses((status = 200, body = Page<Object>), (status = 400), (status = 404)))]
 pub(super) async fn dead_letters(
     State(app): State<App>,
     _: Authenticated,
     Named(id, name): Named,
-    letters: Result<Query<Letters>, QueryRejection>,
-) -> Result<Data<Vec<DeadLetter>>, ApiError> {
-    let Query(letters) = letters.map_err(|error| bad(&error))?;
-    let limit = letters.limit.unwrap_or(100).clamp(1, 1000);
+    Asked(letters): Asked<Letters>,
+) -> Result<Page<DeadLetter>, ApiError> {
+    let limit = limit(letters.limit);
     let client = app.client().await?;
-    Ok(Data { data: channels::dead_letters(&**client, id, &name, letters.after, limit).await? })
+    let found = channels::dead_letters(&**client, id, &name, letters.after, limit).await?;
+    Ok(Page::new(found, limit, |letter| letter.id))
 }
 
 /// Sends dead letters again.

@@ -13,6 +13,7 @@ use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use super::schema::{Mistake, SpecSchema};
+use super::tag::{IfMatch, Tagged};
 use crate::audit::{self, Change};
 use crate::db::{self, DbError};
 
@@ -50,28 +51,30 @@ impl Spec {
 /// Shows the claims spec, as terse as it can be written; `match` is empty when none was set.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Spec>), (status = 404)))]
+    responses((status = 200, body = Data<Spec>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<Spec>, ApiError> {
+) -> Result<Tagged<Spec>, ApiError> {
     let client = app.client().await?;
     let row = client.query_one("SELECT integratedb.get_spec($1, $2)", &[&id, &TYPE]).await?;
     let spec: Value = row.get::<_, Option<Value>>(0).ok_or(ApiError::NotFound)?;
-    Ok(Data { data: Spec::of(spec) })
+    Ok(Tagged::new(Spec::of(spec)))
 }
 
 /// Replaces the claims spec. Claims and grants follow at once, or nothing changes.
 #[utoipa::path(put, path = "/api/v1/stakeholders/{id}/claims", tag = "claims",
     request_body = SpecBody, params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Spec>), (status = 404), (status = 422)))]
+    responses((status = 200, body = Data<Spec>, headers(("ETag" = String))), (status = 404), (status = 412),
+        (status = 422)))]
 pub(super) async fn put(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
     Json(body): Json<SpecBody>,
-) -> Result<Data<Spec>, ApiError> {
+) -> Result<Tagged<Spec>, ApiError> {
     let document = check(app.claims_schema(), body.data, |data| Ok(data.to_string())).await?;
     let actor = access.actor();
     let stored = db::patiently(|| async {
@@ -80,22 +83,26 @@ pub(super) async fn put(
         db::hold_stakeholder(&tx, id).await?;
         let sql = "SELECT integratedb.get_spec($1, $2)";
         let before: Option<Value> = tx.query_one(sql, &[&id, &TYPE]).await?.get(0);
+        let before = before.map(Spec::of);
+        if let Err(changed) = if_match.check_found(before.as_ref()) {
+            return Ok(Err(changed));
+        }
         let sql = "SELECT integratedb.put_spec($1, $2, $3)";
         let stored = Spec::of(tx.query_one(sql, &[&id, &TYPE, &document]).await?.get(0));
         let change = Change {
             action: "claims.put",
             subject: &format!("/api/v1/stakeholders/{id}/claims"),
             workspace: None,
-            before: Change::view(&before.map(Spec::of)),
+            before: Change::view(&before),
             after: Change::view(&stored),
         };
         audit::record(&tx, &actor, change).await?;
         tx.commit().await?;
-        Ok(stored)
+        Ok(Ok(stored))
     })
     .await
-    .map_err(refused)?;
-    Ok(Data { data: stored })
+    .map_err(refused)??;
+    Ok(Tagged::new(stored))
 }
 
 /// Checks a document against its schema, and reads it if it fits. A large one takes long enough that other requests

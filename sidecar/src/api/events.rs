@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use integratedb_events::EventId;
@@ -15,12 +14,10 @@ use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, bearer};
+use super::page::{Asked, limit};
 use crate::auth::{Principal, Token, Tokens};
 use crate::notify::LogError;
 use crate::notify::sockets::{Kind, NotOpen, VALID};
-
-/// The most events of a page.
-const MOST: usize = 1000;
 
 /// The most bytes that a client's message to a WebSocket may have; it has nothing to say.
 const MESSAGE: usize = 64 << 10;
@@ -34,8 +31,8 @@ pub(super) struct Begin {
     /// that is kept.
     #[param(example = "1-00000000016B3748-3")]
     after: Option<String>,
-    /// Of a page: at most so many events, 100 unless told, 1000 at most.
-    limit: Option<usize>,
+    /// Of a page: at most so many events: 1 to 1000, 100 unless told.
+    limit: Option<i64>,
     /// In place of a token: what `events/ticket` gave.
     ticket: Option<String>,
 }
@@ -106,12 +103,11 @@ pub(super) async fn ticket(
 pub(super) async fn events(
     State(app): State<App>,
     Id(id): Id,
-    begin: Result<Query<Begin>, QueryRejection>,
+    Asked(begin): Asked<Begin>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let bad = |why: String| ApiError::BadRequest(format!("Bad Request: {why}"));
-    let Query(begin) = begin.map_err(|error| bad(error.body_text()))?;
     let (token, remaining) = access(&app, &headers, begin.ticket.as_deref(), id).await?;
     let name = name(&app, id).await?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
@@ -130,7 +126,9 @@ pub(super) async fn events(
     if accept.into_iter().any(|accept| accept.contains("text/event-stream")) {
         return Ok(open(Kind::Sse, name).await?.stream());
     }
-    page(&app, id, name, after, begin.limit.unwrap_or(100).clamp(1, MOST)).await
+    // What was asked for is no more than a page has.
+    let limit = usize::try_from(limit(begin.limit)).unwrap_or_default();
+    page(&app, id, name, after, limit).await
 }
 
 /// The token that the request comes with, by itself or by a ticket, and how long it is valid yet.

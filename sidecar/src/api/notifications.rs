@@ -21,6 +21,7 @@ use super::claims::{check, refused};
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
 use super::schema::Mistake;
+use super::tag::{IfMatch, Tagged};
 use crate::audit::{self, Actor, Change};
 use crate::db::{self, DbError, Patience};
 use crate::notify::channels::{self, ChannelConfig, ChannelsError, NewSecret};
@@ -86,6 +87,19 @@ impl NotificationSpec {
     }
 }
 
+/// What can be set: secrets too, of which the tag tells that they are others.
+#[derive(Clone, Serialize)]
+struct Settable {
+    spec: Value,
+    sealed: Vec<(String, Vec<u8>)>,
+}
+
+impl NotificationSpec {
+    fn settable(&self, sealed: Vec<(String, Vec<u8>)>) -> Settable {
+        Settable { spec: json!([self.r#match, self.channels]), sealed }
+    }
+}
+
 impl From<ChannelsError> for ApiError {
     fn from(error: ChannelsError) -> Self {
         match error {
@@ -106,35 +120,41 @@ impl From<ChannelsError> for ApiError {
 /// Shows the notifications, as terse as they can be written; `match` is empty when none were set.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/notifications", tag = "notifications",
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<NotificationSpec>), (status = 404)))]
+    responses((status = 200, body = Data<NotificationSpec>, headers(("ETag" = String))), (status = 304),
+        (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<NotificationSpec>, ApiError> {
+) -> Result<Tagged<NotificationSpec>, ApiError> {
     let client = app.client().await?;
     let row = client.query_one("SELECT integratedb.get_spec($1, $2)", &[&id, &TYPE]).await?;
     let spec: Value = row.get::<_, Option<Value>>(0).ok_or(ApiError::NotFound)?;
-    Ok(Data { data: NotificationSpec::of(spec) })
+    let spec = NotificationSpec::of(spec);
+    let settable = spec.settable(channels::sealed(&client, id).await?);
+    Ok(Tagged::with(spec, &settable))
 }
 
 /// Replaces the notifications. What is committed after the answer is told, unless it says why not.
 #[utoipa::path(put, path = "/api/v1/stakeholders/{id}/notifications", tag = "notifications",
     request_body = NotificationsBody, params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<StoredNotifications>), (status = 404), (status = 422)))]
+    responses((status = 200, body = Data<StoredNotifications>, headers(("ETag" = String))), (status = 404),
+        (status = 412), (status = 422)))]
 pub(super) async fn put(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
     Json(body): Json<NotificationsBody>,
-) -> Result<Data<StoredNotifications>, ApiError> {
+) -> Result<Tagged<StoredNotifications>, ApiError> {
     let settings = app.notifications().settings().clone();
     let read = move |data| read(data, |channel| channel.check(&settings));
     let (document, channels) = check(app.notifications_schema(), body.data, read).await?;
     // Where new channels begin; so the log has to be open.
     let head = app.sockets().head().await?;
-    let (stored, secrets) =
-        replace(&app, &access.actor(), id, Some(&document), &channels, head).await?;
+    let asked = Asked { id, document: Some(&document), channels: &channels, head };
+    let (stored, secrets) = replace(&app, &access.actor(), &if_match, &asked).await?;
+    let settable = stored.settable;
     let (active, inactive_because) = match wait(app.notifications()).await {
         Ok(()) => (true, None),
         Err(why) => (false, Some(why)),
@@ -142,23 +162,26 @@ pub(super) async fn put(
     let secrets =
         secrets.into_iter().map(|new| ShownSecret { channel: new.channel, secret: new.secret });
     let data = StoredNotifications {
-        spec: NotificationSpec::of(stored),
+        spec: stored.spec,
         active,
         inactive_because,
         secrets: secrets.collect(),
     };
-    Ok(Data { data })
+    Ok(Tagged::of(data, &settable))
 }
 
 /// Removes the notifications and the channels, with what waits in them.
 #[utoipa::path(delete, path = "/api/v1/stakeholders/{id}/notifications", tag = "notifications",
-    params(("id" = i64, Path)), security(("token" = [])), responses((status = 204), (status = 404)))]
+    params(("id" = i64, Path)), security(("token" = [])), 
+    responses((status = 204), (status = 404), (status = 412)))]
 pub(super) async fn delete(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
-    replace(&app, &access.actor(), id, None, &[], EventId::default()).await?;
+    let asked = Asked { id, document: None, channels: &[], head: EventId::default() };
+    replace(&app, &access.actor(), &if_match, &asked).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -194,18 +217,31 @@ fn read(
     Ok((document.to_string(), channels))
 }
 
+/// What is asked for: a document, or that there is none; and its channels, of which new ones begin after `head`.
+struct Asked<'a> {
+    id: i64,
+    document: Option<&'a str>,
+    channels: &'a [ChannelConfig],
+    head: EventId,
+}
+
+/// What is stored then.
+struct Stored {
+    spec: NotificationSpec,
+    settable: Settable,
+}
+
 /// Puts a spec or removes it, and makes the channels what they are to be. Gives what is stored, and new secrets.
 async fn replace(
     app: &App,
     actor: &Actor,
-    id: i64,
-    document: Option<&str>,
-    channels: &[ChannelConfig],
-    head: EventId,
-) -> Result<(Value, Vec<NewSecret>), ApiError> {
+    if_match: &IfMatch,
+    asked: &Asked<'_>,
+) -> Result<(Stored, Vec<NewSecret>), ApiError> {
+    let channels = asked.channels;
     let mut patience = Patience::new();
     loop {
-        match attempt(app, actor, id, document, channels, head).await {
+        match attempt(app, actor, if_match, asked).await {
             Err(ChannelsError::Database(DbError::Busy)) if patience.again().await => {}
             Err(ChannelsError::Database(error)) => return Err(refused(error)),
             Err(ChannelsError::NoKey(name)) => {
@@ -215,7 +251,8 @@ async fn replace(
                 return Err(ApiError::Unprocessable(json!({"detail": [mistake]})));
             }
             Err(error) => return Err(error.into()),
-            Ok(stored) => {
+            Ok(Err(changed)) => return Err(changed),
+            Ok(Ok(stored)) => {
                 app.notifications().look();
                 return Ok(stored);
             }
@@ -226,18 +263,21 @@ async fn replace(
 async fn attempt(
     app: &App,
     actor: &Actor,
-    id: i64,
-    document: Option<&str>,
-    channels: &[ChannelConfig],
-    head: EventId,
-) -> Result<(Value, Vec<NewSecret>), ChannelsError> {
+    if_match: &IfMatch,
+    &Asked { id, document, channels, head }: &Asked<'_>,
+) -> Result<Result<(Stored, Vec<NewSecret>), ApiError>, ChannelsError> {
     let sealer = app.notifications().settings().sealer().map_err(ChannelsError::Key)?;
     let mut client = app.pool().get().await?;
     let tx = db::begin(&mut client).await?;
     db::hold_stakeholder(&tx, id).await?;
     let sql = "SELECT integratedb.get_spec($1, $2)";
     let before: Option<Value> = tx.query_one(sql, &[&id, &TYPE]).await?.get(0);
-    let view = |spec: Value| Change::view(&NotificationSpec::of(spec));
+    let before = before.map(NotificationSpec::of);
+    let sealed = channels::sealed(tx.client(), id).await?;
+    let settable = before.as_ref().map(|before| before.settable(sealed));
+    if let Err(changed) = if_match.check_found(settable.as_ref()) {
+        return Ok(Err(changed));
+    }
     let stored: Value = match document {
         Some(document) => {
             let sql = "SELECT integratedb.put_spec($1, $2, $3)";
@@ -248,17 +288,19 @@ async fn attempt(
             Value::Null
         }
     };
+    let spec = NotificationSpec::of(stored);
     let secrets = channels::replace(&tx, &sealer, id, channels, head).await?;
     let change = Change {
         action: if document.is_some() { "notifications.put" } else { "notifications.delete" },
         subject: &format!("/api/v1/stakeholders/{id}/notifications"),
         workspace: None,
-        before: before.map(view).unwrap_or_default(),
-        after: document.map(|_| view(stored.clone())).unwrap_or_default(),
+        before: Change::view(&before),
+        after: Change::view(&document.map(|_| &spec)),
     };
     audit::record(&tx, actor, change).await?;
+    let settable = spec.settable(channels::sealed(tx.client(), id).await?);
     tx.commit().await?;
-    Ok((stored, secrets))
+    Ok(Ok((Stored { spec, settable }, secrets)))
 }
 
 /// Waits, but not for ever, until every change that is committed from then on will be stored. The error is why not.

@@ -82,6 +82,11 @@ impl<T> Names<T> {
         let next = next(&data, limit, key);
         Self { data, next }
     }
+
+    /// A list that has no further pages.
+    pub(super) const fn only(data: Vec<T>) -> Self {
+        Self { data, next: None }
+    }
 }
 
 impl<T> Listed<T> {

@@ -16,6 +16,8 @@ use super::app::App;
 use super::body::Data;
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
+use super::page::{Asked, Listed, limit_of_short};
+use super::tag::{IfMatch, Tagged};
 use super::users::is_name;
 use crate::audit::{self, Change};
 use crate::auth::Token;
@@ -72,6 +74,19 @@ struct Kept {
     reason: String,
 }
 
+/// Which stakeholders.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// The one with this name.
+    name: Option<String>,
+    /// Those after the one with this id.
+    after: Option<i64>,
+    /// At most so many: 1 to 1000, 1000 unless told.
+    limit: Option<i64>,
+}
+
 /// How to delete.
 #[derive(Deserialize, IntoParams)]
 pub(super) struct Deletion {
@@ -116,48 +131,54 @@ fn credentials() -> Result<(Token, String), ApiError> {
     Ok((password, verifier))
 }
 
-fn with_credentials(id: i64, name: String, password: &Token) -> Data<StakeholderWithCredentials> {
+/// The tag is that of the stakeholder alone, as it is shown later.
+fn with_credentials(id: i64, name: String, password: &Token) -> Tagged<StakeholderWithCredentials> {
     let credentials =
         DatabaseCredentials { username: name.clone(), password: password.expose_secret().clone() };
-    Data { data: StakeholderWithCredentials { id, name, credentials } }
+    let shown = Stakeholder { id, name: name.clone() };
+    Tagged::of(StakeholderWithCredentials { id, name, credentials }, &shown)
 }
 
-/// Lists all stakeholders.
-#[utoipa::path(get, path = "/api/v1/stakeholders", tag = "stakeholders", security(("token" = [])),
-    responses((status = 200, body = Data<Vec<Stakeholder>>)))]
+/// Lists all stakeholders, by their ids.
+#[utoipa::path(get, path = "/api/v1/stakeholders", tag = "stakeholders", security(("token" = [])), params(Which),
+    responses((status = 200, body = Data<Vec<Stakeholder>>, headers(("Link" = String))), (status = 400)))]
 pub(super) async fn list(
     State(app): State<App>,
     _: Authenticated,
-) -> Result<Data<Vec<Stakeholder>>, ApiError> {
+    Asked(which): Asked<Which>,
+) -> Result<Listed<Stakeholder>, ApiError> {
     let client = app.client().await?;
-    let rows =
-        client.query("SELECT id, name FROM integratedb.stakeholder ORDER BY id", &[]).await?;
-    let all: Vec<Stakeholder> =
-        rows.iter().map(|row| Stakeholder { id: row.get(0), name: row.get(1) }).collect();
-    Ok(Data { data: all })
+    let limit = limit_of_short(which.limit);
+    let name = which.name.map(|name| name.to_lowercase());
+    let sql = "SELECT id, name FROM integratedb.stakeholder
+               WHERE ($1::text IS NULL OR name = $1) AND id > coalesce($2::bigint, 0) ORDER BY id LIMIT $3";
+    let rows = client.query(sql, &[&name, &which.after, &limit]).await?;
+    let all = rows.iter().map(|row| Stakeholder { id: row.get(0), name: row.get(1) }).collect();
+    Ok(Listed::new(all, limit, |stakeholder| stakeholder.id))
 }
 
 /// Shows a stakeholder.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}", tag = "stakeholders",
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Stakeholder>), (status = 404)))]
+    responses((status = 200, body = Data<Stakeholder>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<Stakeholder>, ApiError> {
+) -> Result<Tagged<Stakeholder>, ApiError> {
     let client = app.client().await?;
     let row = client
         .query_opt("SELECT name FROM integratedb.stakeholder WHERE id = $1", &[&id])
         .await?
         .ok_or(ApiError::NotFound)?;
-    Ok(Data { data: Stakeholder { id, name: row.get(0) } })
+    Ok(Tagged::new(Stakeholder { id, name: row.get(0) }))
 }
 
 /// Creates a stakeholder with its role and schema. The password is shown here and nowhere else.
 #[utoipa::path(post, path = "/api/v1/stakeholders", tag = "stakeholders",
     request_body = StakeholderBody, security(("token" = [])),
-    responses((status = 201, body = Data<StakeholderWithCredentials>, headers(("Location" = String))),
+    responses((status = 201, body = Data<StakeholderWithCredentials>,
+            headers(("Location" = String), ("ETag" = String))),
         (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
@@ -193,14 +214,15 @@ pub(super) async fn create(
 /// Renames a stakeholder, its role and its schema, and gives it a new password, shown here once.
 #[utoipa::path(put, path = "/api/v1/stakeholders/{id}", tag = "stakeholders",
     request_body = StakeholderBody, params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<StakeholderWithCredentials>), (status = 404), (status = 409),
-        (status = 422)))]
+    responses((status = 200, body = Data<StakeholderWithCredentials>, headers(("ETag" = String))), (status = 404),
+        (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn update(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
     Json(body): Json<StakeholderBody>,
-) -> Result<Data<StakeholderWithCredentials>, ApiError> {
+) -> Result<Tagged<StakeholderWithCredentials>, ApiError> {
     let name = name(body.stakeholder.name)?;
     let (password, verifier) = credentials()?;
     let actor = access.actor();
@@ -209,17 +231,22 @@ pub(super) async fn update(
         let tx = db::begin(&mut client).await?;
         db::hold_stakeholder(&tx, id).await?;
         let before = present(&tx, id).await?;
+        if let Err(changed) = if_match.check_found(before.as_ref()) {
+            return Ok(Err(changed));
+        }
         let sql = "SELECT integratedb.rename_stakeholder($1, $2, $3)";
         tx.execute(sql, &[&id, &name, &verifier]).await?;
         let mut after = audited(id, &name);
         after["password_changed"] = true.into();
         let (action, subject) = ("stakeholder.update", &path(id));
+        let before = Change::view(&before);
         let change = Change { action, subject, workspace: None, before, after };
         audit::record(&tx, &actor, change).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(Ok(()))
     })
     .await
-    .map_err(about_name)?;
+    .map_err(about_name)??;
     Ok(with_credentials(id, name, &password))
 }
 
@@ -227,10 +254,11 @@ pub(super) async fn update(
 #[utoipa::path(delete, path = "/api/v1/stakeholders/{id}", tag = "stakeholders",
     params(("id" = i64, Path), Deletion), security(("token" = [])),
     responses((status = 200, body = Data<Left>), (status = 204), (status = 400), (status = 404),
-        (status = 409)))]
+        (status = 409), (status = 412)))]
 pub(super) async fn delete(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
     deletion: Result<Query<Deletion>, QueryRejection>,
 ) -> Result<Response, ApiError> {
@@ -243,15 +271,19 @@ pub(super) async fn delete(
         let tx = db::begin(&mut client).await?;
         db::hold_stakeholder(&tx, id).await?;
         let before = present(&tx, id).await?;
+        if let Err(changed) = if_match.check_found(before.as_ref()) {
+            return Ok(Err(changed));
+        }
         let sql = "SELECT kept, reason FROM integratedb.drop_stakeholder($1, $2)";
         let rows = tx.query(sql, &[&id, &all_or_nothing]).await?;
         let (action, subject) = ("stakeholder.delete", &path(id));
+        let before = Change::view(&before);
         let change = Change { action, subject, workspace: None, before, after: Value::Null };
         audit::record(&tx, &actor, change).await?;
         tx.commit().await?;
-        Ok(rows)
+        Ok(Ok(rows))
     })
-    .await?;
+    .await??;
     app.notifications().look();
     app.sockets().look();
     if rows.is_empty() {
@@ -272,8 +304,8 @@ fn audited(id: i64, name: &str) -> Value {
 }
 
 /// What a stakeholder is before a change, which finds out itself if there is none.
-async fn present(tx: &Transaction<'_>, id: i64) -> Result<Value, DbError> {
+async fn present(tx: &Transaction<'_>, id: i64) -> Result<Option<Stakeholder>, DbError> {
     let row =
         tx.query_opt("SELECT name FROM integratedb.stakeholder WHERE id = $1", &[&id]).await?;
-    Ok(row.map(|row| audited(id, row.get(0))).unwrap_or_default())
+    Ok(row.map(|row| Stakeholder { id, name: row.get(0) }))
 }

@@ -113,6 +113,11 @@ impl IfMatch {
         });
         if is_met { Ok(()) } else { Err(ApiError::Changed) }
     }
+
+    /// The same, of something that a change does not make: whoever changes it says itself if it is not there.
+    pub(super) fn check_found(&self, current: Option<&impl Serialize>) -> Result<(), ApiError> {
+        current.map_or(Ok(()), |current| self.check(Some(current)))
+    }
 }
 
 impl FromRequestParts<App> for IfMatch {

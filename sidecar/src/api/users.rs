@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::access::Access;
 use super::app::App;
 use super::body::{Data, Session};
 use super::error::ApiError;
 use super::extract::{Authenticated, Id, Json};
+use super::page::{Asked, Listed, limit_of_short};
+use super::tag::{IfMatch, Tagged};
 use super::workspaces::audit_member;
 use crate::audit::{self, Change};
 use crate::auth::Tokens;
@@ -62,6 +64,27 @@ impl User {
     fn path(&self) -> String {
         format!("/api/v1/users/{}", self.id)
     }
+}
+
+/// What is shown of a user, and when it was changed last: of a password that is another, only the time tells.
+const SHOWN: &str = "id, username, operator, extract(epoch FROM updated_at)::text";
+
+/// What can be set of a user, from a row of [`SHOWN`].
+fn settable(row: &Row) -> (i64, &str, bool, &str) {
+    (row.get(0), row.get(1), row.get(2), row.get(3))
+}
+
+/// Which users.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// The one with this name.
+    username: Option<String>,
+    /// Those after the one with this id.
+    after: Option<i64>,
+    /// At most so many: 1 to 1000, 1000 unless told.
+    limit: Option<i64>,
 }
 
 impl From<&Row> for User {
@@ -138,31 +161,36 @@ fn taken(error: tokio_postgres::Error) -> ApiError {
     }
 }
 
-/// Lists all users.
-#[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("token" = [])),
-    responses((status = 200, body = Data<Vec<User>>)))]
+/// Lists all users, by their ids.
+#[utoipa::path(get, path = "/api/v1/users", tag = "users", security(("token" = [])), params(Which),
+    responses((status = 200, body = Data<Vec<User>>, headers(("Link" = String))), (status = 400)))]
 pub(super) async fn list(
     State(app): State<App>,
     _: Authenticated,
-) -> Result<Data<Vec<User>>, ApiError> {
+    Asked(which): Asked<Which>,
+) -> Result<Listed<User>, ApiError> {
     let client = app.client().await?;
-    let sql = "SELECT id, username, operator FROM integratedb.users ORDER BY id";
-    let rows = client.query(sql, &[]).await?;
-    Ok(Data { data: rows.iter().map(User::from).collect() })
+    let limit = limit_of_short(which.limit);
+    let username = which.username.map(|name| name.to_lowercase());
+    let sql = "SELECT id, username, operator FROM integratedb.users
+               WHERE ($1::text IS NULL OR username = $1) AND id > coalesce($2::bigint, 0) ORDER BY id LIMIT $3";
+    let rows = client.query(sql, &[&username, &which.after, &limit]).await?;
+    Ok(Listed::new(rows.iter().map(User::from).collect(), limit, |user| user.id))
 }
 
 /// Shows a user.
 #[utoipa::path(get, path = "/api/v1/users/{id}", tag = "users", security(("token" = [])),
-    params(("id" = i64, Path)), responses((status = 200, body = Data<User>), (status = 404)))]
+    params(("id" = i64, Path)),
+    responses((status = 200, body = Data<User>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
     Id(id): Id,
-) -> Result<Data<User>, ApiError> {
+) -> Result<Tagged<User>, ApiError> {
     let client = app.client().await?;
-    let sql = "SELECT id, username, operator FROM integratedb.users WHERE id = $1";
-    let row = client.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
-    Ok(Data { data: User::from(&row) })
+    let sql = format!("SELECT {SHOWN} FROM integratedb.users WHERE id = $1");
+    let row = client.query_opt(&sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    Ok(Tagged::with(User::from(&row), &settable(&row)))
 }
 
 /// Creates a user, who is an operator unless told otherwise. The first needs no token.
@@ -224,13 +252,15 @@ pub(super) async fn create(
 /// Whether a user is an operator is changed by operators only, and one stays.
 #[utoipa::path(put, path = "/api/v1/users/{id}", tag = "users", request_body = UserBody,
     params(("id" = i64, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<User>), (status = 403), (status = 404), (status = 422)))]
+    responses((status = 200, body = Data<User>, headers(("ETag" = String))), (status = 403), (status = 404),
+        (status = 412), (status = 422)))]
 pub(super) async fn update(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
     Json(body): Json<UserBody>,
-) -> Result<Data<User>, ApiError> {
+) -> Result<Tagged<User>, ApiError> {
     let wanted = check(body.user, false)?;
     if wanted.operator.is_some() && !access.principal()?.operator {
         return Err(ApiError::Forbidden);
@@ -245,17 +275,18 @@ pub(super) async fn update(
         // Two operators who end each other's being one must not both succeed.
         transaction.batch_execute(ALONE).await?;
     }
-    let sql = "SELECT id, username, operator FROM integratedb.users WHERE id = $1 FOR UPDATE";
-    let before = transaction.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    let sql = format!("SELECT {SHOWN} FROM integratedb.users WHERE id = $1 FOR UPDATE");
+    let before = transaction.query_opt(&sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    if_match.check(Some(&settable(&before)))?;
     let before = User::from(&before);
+    let sql = format!(
+        "UPDATE integratedb.users \
+         SET username = coalesce($2, username), password_hash = coalesce($3, password_hash), \
+             operator = coalesce($4, operator), updated_at = now() \
+         WHERE id = $1 RETURNING {SHOWN}"
+    );
     let row = transaction
-        .query_one(
-            "UPDATE integratedb.users \
-             SET username = coalesce($2, username), password_hash = coalesce($3, password_hash), \
-                 operator = coalesce($4, operator), updated_at = now() \
-             WHERE id = $1 RETURNING id, username, operator",
-            &[&id, &wanted.username, &hash, &wanted.operator],
-        )
+        .query_one(&sql, &[&id, &wanted.username, &hash, &wanted.operator])
         .await
         .map_err(taken)?;
     let user = User::from(&row);
@@ -277,7 +308,7 @@ pub(super) async fn update(
     audit::record(&*transaction, &access.actor(), change).await?;
     transaction.commit().await?;
     app.sockets().look();
-    Ok(Data { data: user })
+    Ok(Tagged::with(user, &settable(&row)))
 }
 
 /// Deletes a user, its tokens, its applications and its memberships.
@@ -285,10 +316,11 @@ pub(super) async fn update(
 /// The last operator stays: without a user, anybody could become the first. So does the only owner of a workspace.
 #[utoipa::path(delete, path = "/api/v1/users/{id}", tag = "users", params(("id" = i64, Path)),
     security(("token" = [])), responses((status = 204), (status = 403), (status = 404),
-        (status = 409, description = "The user is the only owner of a workspace."), (status = 422)))]
+        (status = 409, description = "The user is the only owner of a workspace."), (status = 412), (status = 422)))]
 pub(super) async fn delete(
     State(app): State<App>,
     access: Access,
+    if_match: IfMatch,
     Id(id): Id,
 ) -> Result<Response, ApiError> {
     let mut client = app.client().await?;
@@ -296,8 +328,9 @@ pub(super) async fn delete(
     // Two users who delete each other at once must not both succeed.
     transaction.batch_execute(ALONE).await?;
     // From here on nobody makes the user a member of anything.
-    let sql = "SELECT id, username, operator FROM integratedb.users WHERE id = $1 FOR UPDATE";
-    let user = transaction.query_opt(sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    let sql = format!("SELECT {SHOWN} FROM integratedb.users WHERE id = $1 FOR UPDATE");
+    let user = transaction.query_opt(&sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    if_match.check(Some(&settable(&user)))?;
     let user = User::from(&user);
     leave_workspaces(&transaction, &access, id).await?;
     transaction.execute("DELETE FROM integratedb.users WHERE id = $1", &[&id]).await?;

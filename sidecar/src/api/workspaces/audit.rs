@@ -9,7 +9,7 @@ use crate::api::access::Access;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::extract::Authenticated;
-use crate::api::page::{Asked, limit};
+use crate::api::page::{Asked, Latest, limit};
 use crate::audit::{self, Event, Filter};
 
 /// Which events.
@@ -31,14 +31,6 @@ pub(super) struct Which {
     cache: Option<String>,
 }
 
-/// A page of the audit log, the newest first.
-#[derive(Serialize, ToSchema)]
-pub(super) struct AuditPage {
-    data: Vec<EventView>,
-    /// What to give as `before` for the next page; null after the last.
-    next: Option<i64>,
-}
-
 /// A change.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"id": 7, "at": "2026-05-01T12:00:00.000000Z", "user": {"id": 1, "name": "root"},
@@ -46,7 +38,7 @@ pub(super) struct AuditPage {
     "subject": "/api/v1/workspaces/1/members/2",
     "before": {"id": 2, "username": "ann", "role": "viewer", "inserted_at": "2026-05-01T11:00:00.000000Z"},
     "after": {"id": 2, "username": "ann", "role": "member", "inserted_at": "2026-05-01T11:00:00.000000Z"}}))]
-struct EventView {
+pub(super) struct EventView {
     id: i64,
     /// When, in RFC 3339.
     #[schema(format = DateTime)]
@@ -97,11 +89,7 @@ async fn page(
     app: &App,
     workspace: Option<i64>,
     which: Which,
-) -> Result<axum::Json<AuditPage>, ApiError> {
-    let texts = [&which.action, &which.cache];
-    if texts.into_iter().flatten().any(|text| text.contains('\0')) {
-        return Err(ApiError::BadRequest("Bad Request: a text has a zero character".to_owned()));
-    }
+) -> Result<Latest<EventView>, ApiError> {
     let limit = limit(which.limit);
     let filter = Filter {
         before: which.before,
@@ -111,21 +99,20 @@ async fn page(
         cache: which.cache,
     };
     let found = audit::list(&**app.client().await?, workspace, &filter, limit).await?;
-    let is_full = i64::try_from(found.len()).is_ok_and(|len| len == limit);
-    let next = found.last().filter(|_| is_full).map(|event| event.id);
-    Ok(axum::Json(AuditPage { data: found.into_iter().map(EventView::from).collect(), next }))
+    let found = found.into_iter().map(EventView::from).collect();
+    Ok(Latest::new(found, limit, |event: &EventView| event.id))
 }
 
 /// The changes of a workspace, its members, caches and applications, the newest first.
 #[utoipa::path(get, path = "/api/v1/workspaces/{workspace}/audit", tag = "audit",
     params(("workspace" = i64, Path, description = "The id of a workspace."), Which),
     security(("token" = [])),
-    responses((status = 200, body = AuditPage), (status = 400), (status = 403), (status = 404)))]
+    responses((status = 200, body = Latest<EventView>), (status = 400), (status = 403), (status = 404)))]
 pub(super) async fn list_workspace_audit(
     State(app): State<App>,
     access: Access,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<AuditPage>, ApiError> {
+) -> Result<Latest<EventView>, ApiError> {
     let workspace = access.workspace().ok_or(ApiError::NotFound)?;
     page(&app, Some(workspace), which).await
 }
@@ -133,11 +120,11 @@ pub(super) async fn list_workspace_audit(
 /// The changes of what belongs to no workspace, the newest first: users, stakeholders, sync, the caches of the configuration
 /// file.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(Which), security(("token" = [])),
-    responses((status = 200, body = AuditPage), (status = 400), (status = 403)))]
+    responses((status = 200, body = Latest<EventView>), (status = 400), (status = 403)))]
 pub(super) async fn list_audit(
     State(app): State<App>,
     _: Authenticated,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<AuditPage>, ApiError> {
+) -> Result<Latest<EventView>, ApiError> {
     page(&app, None, which).await
 }

@@ -188,14 +188,14 @@ pub(super) async fn list_members(
     State(app): State<App>,
     access: Access,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<Page<MemberView>>, ApiError> {
+) -> Result<Page<MemberView>, ApiError> {
     let workspace = access.workspace().ok_or(ApiError::NotFound)?;
     let limit = limit(which.limit);
     let client = app.client().await?;
     let found = workspaces::members(&**client, workspace, which.after, limit).await?;
     let is_full = i64::try_from(found.len()).is_ok_and(|len| len == limit);
     let next = found.last().filter(|_| is_full).map(|member| member.user);
-    Ok(axum::Json(Page { data: found.iter().map(MemberView::from).collect(), next }))
+    Ok(Page { data: found.iter().map(MemberView::from).collect(), next })
 }
 
 /// Makes a user a member, by name. Only an owner makes an owner.

@@ -123,13 +123,13 @@ pub(super) async fn list_workspaces(
     State(app): State<App>,
     access: Access,
     Asked(which): Asked<Which>,
-) -> Result<axum::Json<Page<WorkspaceView>>, ApiError> {
+) -> Result<Page<WorkspaceView>, ApiError> {
     let limit = limit(which.limit);
     let client = app.client().await?;
     let found = workspaces::list(&**client, access.principal()?.user, which.after, limit).await?;
     let is_full = i64::try_from(found.len()).is_ok_and(|len| len == limit);
     let next = found.last().filter(|_| is_full).map(|workspace| workspace.id);
-    Ok(axum::Json(Page { data: found.into_iter().map(WorkspaceView::from).collect(), next }))
+    Ok(Page { data: found.into_iter().map(WorkspaceView::from).collect(), next })
 }
 
 /// Creates a workspace. The caller becomes its owner.

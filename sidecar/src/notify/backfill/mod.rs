@@ -62,7 +62,7 @@ pub(super) use meeting::{Backfills, Mark};
 pub(crate) use read::{ReadError, Source as RowSource};
 pub(super) use run::{load, run};
 pub(super) use store::add_left;
-pub use store::{Backfill, Request, ask, create, hold, list};
+pub use store::{Backfill, BackfillState, Request, ask, create, hold, list, show};
 pub use table::estimate;
 
 /// What can be set.

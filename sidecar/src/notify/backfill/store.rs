@@ -1,7 +1,9 @@
 //! Backfills in the sidecar's database: what was asked for, and how far each is.
 
+use serde::Deserialize;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
+use utoipa::ToSchema;
 
 use super::meeting::Left;
 use super::window::Key;
@@ -65,6 +67,37 @@ impl From<Row> for Backfill {
     }
 }
 
+/// Where a backfill is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BackfillState {
+    /// It waits for its turn.
+    Pending,
+    /// Rows are read.
+    Running,
+    /// Somebody has it wait.
+    Paused,
+    /// All rows were told.
+    Done,
+    /// It can't go on.
+    Failed,
+    /// Somebody has ended it.
+    Cancelled,
+}
+
+impl BackfillState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// What people ask of a backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -93,17 +126,33 @@ pub async fn create(
     Ok(client.query_opt(&sql, &values).await?.map(Backfill::from))
 }
 
-/// Those of a stakeholder, or one of them, the latest first.
+/// The backfills of a stakeholder that are in this state, with ids below `before`, the latest first.
 pub async fn list(
-    client: &impl GenericClient,
+    client: &Client,
     stakeholder: i64,
-    id: Option<i64>,
+    state: Option<BackfillState>,
+    before: Option<i64>,
+    limit: i64,
 ) -> Result<Vec<Backfill>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM integratedb.backfill
-         WHERE stakeholder_id = $1 AND ($2::bigint IS NULL OR id = $2) ORDER BY id DESC LIMIT 1000"
+         WHERE stakeholder_id = $1 AND ($2::text IS NULL OR state = $2) AND id < coalesce($3, 9223372036854775807)
+         ORDER BY id DESC LIMIT $4"
     );
-    Ok(client.query(&sql, &[&stakeholder, &id]).await?.into_iter().map(Backfill::from).collect())
+    let state = state.map(BackfillState::as_str);
+    let rows = client.query(&sql, &[&stakeholder, &state, &before, &limit]).await?;
+    Ok(rows.into_iter().map(Backfill::from).collect())
+}
+
+/// One of them, if there is one of this id.
+pub async fn show(
+    client: &impl GenericClient,
+    stakeholder: i64,
+    id: i64,
+) -> Result<Option<Backfill>, DbError> {
+    let sql =
+        format!("SELECT {COLUMNS} FROM integratedb.backfill WHERE stakeholder_id = $1 AND id = $2");
+    Ok(client.query_opt(&sql, &[&stakeholder, &id]).await?.map(Backfill::from))
 }
 
 /// Holds a backfill until the end of the transaction, and gives what it is.
@@ -114,7 +163,7 @@ pub async fn hold(
 ) -> Result<Option<Backfill>, DbError> {
     let sql = "SELECT FROM integratedb.backfill WHERE stakeholder_id = $1 AND id = $2 FOR UPDATE";
     transaction.execute(sql, &[&stakeholder, &id]).await?;
-    Ok(list(transaction, stakeholder, Some(id)).await?.into_iter().next())
+    show(transaction, stakeholder, id).await
 }
 
 /// Does what is asked; `None` if its state does not allow it, or there is none.

@@ -27,5 +27,5 @@ pub use delivery::Delivery;
 pub use error::ChannelsError;
 pub use store::{
     ChannelState, ChannelStatus, DeadLetter, Held, NewSecret, Replay, dead_letters, hold, list,
-    replace, replay, rotate_secret, set_enabled,
+    page, replace, replay, rotate_secret, sealed, set_enabled,
 };

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use integratedb_events::EventId;
 use serde::Serialize;
 use serde_json::Value;
-use tokio_postgres::{GenericClient, Transaction};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::super::config::{ChannelConfig, Kind};
 use super::super::error::ChannelsError;
@@ -113,6 +113,18 @@ pub async fn replace(
         tx.execute(REMOVE, &[&gone.id]).await?;
     }
     Ok(made)
+}
+
+const SECRETS: &str = "SELECT name, sealed FROM integratedb.channel
+    WHERE stakeholder_id = $1 AND sealed IS NOT NULL ORDER BY name";
+
+/// The sealed secrets of a stakeholder's channels, by name. They are sealed anew only when their channel becomes another.
+pub async fn sealed(
+    client: &Client,
+    stakeholder: i64,
+) -> Result<Vec<(String, Vec<u8>)>, ChannelsError> {
+    let rows = client.query(SECRETS, &[&stakeholder]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 const SEALED: &str = "SELECT id, sealed FROM integratedb.channel

@@ -15,5 +15,11 @@ LEFT JOIN LATERAL (
     -- Sockets have no place of their own.
     WHERE c.kind <> 'SOCKET' AND (l.epoch, l.last_lsn, l.last_index) > (s.epoch, s.lsn, s.index)
 ) lag ON true
-WHERE c.stakeholder_id = $1
+WHERE c.stakeholder_id = $1 AND ($2::text IS NULL OR c.name > $2)
+  -- As ChannelState has them.
+  AND ($3::text IS NULL OR $3 = CASE WHEN c.disabled_because IS NOT NULL THEN 'disabled'
+                                     WHEN c.is_paused THEN 'paused'
+                                     WHEN s.failing_since IS NOT NULL THEN 'failing'
+                                     ELSE 'running' END)
 ORDER BY c.name
+LIMIT $4

@@ -6,8 +6,8 @@ mod progress;
 mod row;
 mod status;
 
-pub use configure::{Held, NewSecret, hold, replace, rotate_secret, set_enabled};
+pub use configure::{Held, NewSecret, hold, replace, rotate_secret, sealed, set_enabled};
 pub use letters::{DeadLetter, Replay, dead_letters, replay};
 pub(super) use progress::{Dead, Figures, Kept, Progress, begin, fail};
 pub(super) use row::{Row, Version, orphans, wanted};
-pub use status::{ChannelState, ChannelStatus, list};
+pub use status::{ChannelState, ChannelStatus, list, page};

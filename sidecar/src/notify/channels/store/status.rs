@@ -1,14 +1,15 @@
 //! How channels are.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::Client;
+use utoipa::ToSchema;
 
 use super::super::error::ChannelsError;
 use super::progress::event_id;
 
 /// What a channel does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelState {
     /// It delivers, or has nothing to deliver.
@@ -19,6 +20,17 @@ pub enum ChannelState {
     Disabled,
     /// Somebody paused it.
     Paused,
+}
+
+impl ChannelState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Failing => "failing",
+            Self::Disabled => "disabled",
+            Self::Paused => "paused",
+        }
+    }
 }
 
 /// A channel with its figures.
@@ -63,7 +75,19 @@ const LIST: &str = include_str!("list.sql");
 
 /// A stakeholder's channels, by name.
 pub async fn list(client: &Client, stakeholder: i64) -> Result<Vec<ChannelStatus>, ChannelsError> {
-    let rows = client.query(LIST, &[&stakeholder]).await?;
+    page(client, stakeholder, None, None, None).await
+}
+
+/// The first `limit` of those that do this, after the one of this name.
+pub async fn page(
+    client: &Client,
+    stakeholder: i64,
+    state: Option<ChannelState>,
+    after: Option<&str>,
+    limit: Option<i64>,
+) -> Result<Vec<ChannelStatus>, ChannelsError> {
+    let state = state.map(ChannelState::as_str);
+    let rows = client.query(LIST, &[&stakeholder, &after, &state, &limit]).await?;
     let status = |row: tokio_postgres::Row| {
         let kind: String = row.get("kind");
         let is_durable = kind != "SOCKET";
