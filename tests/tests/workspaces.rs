@@ -424,16 +424,39 @@ async fn an_operator_stays() -> Result<()> {
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(api.get("/api/v1/users/1").await?.body["data"]["operator"], true);
 
-    // Two operators who end each other's being one at once.
+    // Two operators who stop to be one at once, and two who end each other's being one.
     let of_ann = format!("/api/v1/users/{}", ann.id);
-    api.put(&of_ann, json!({"user": {"operator": true}})).await?;
+    let client = world.database.connect().await?;
     let root = Person { token: api.token().context("a token")?.to_owned(), ..ann.clone() };
-    let requests = vec![
-        (&root, Method::PUT, of_ann.clone(), less.clone()),
-        (&ann, Method::PUT, "/api/v1/users/1".to_owned(), less),
-    ];
     let lock = "LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE";
-    assert_eq!(world.at_once(lock, requests).await?, [200, 422]);
+    let of_root = "/api/v1/users/1".to_owned();
+    for (of_first, of_second, statuses) in
+        [(&of_root, &of_ann, [200, 422]), (&of_ann, &of_root, [200, 403])]
+    {
+        client.batch_execute("UPDATE integratedb.users SET operator = true").await?;
+        let requests = vec![
+            (&root, Method::PUT, of_first.clone(), less.clone()),
+            (&ann, Method::PUT, of_second.clone(), less.clone()),
+        ];
+        assert_eq!(world.at_once(lock, requests).await?, statuses);
+        assert_eq!(world.count("SELECT count(*) FROM integratedb.users WHERE operator").await?, 1);
+    }
+
+    // One who stops to be an operator while requests of hers wait changes nothing by them any more.
+    let client = world.database.connect().await?;
+    client.batch_execute("UPDATE integratedb.users SET operator = true").await?;
+    let lock =
+        format!("{lock}; UPDATE integratedb.users SET operator = false WHERE id = {}", ann.id);
+    let again = Some(json!({"user": {"operator": true}}));
+    let friend = Some(json!({"user": {"username": "friend", "password": "long enough"}}));
+    let password = Some(json!({"user": {"password": "taken over"}}));
+    let requests = vec![
+        (&ann, Method::PUT, of_ann, again),
+        (&ann, Method::POST, "/api/v1/users".to_owned(), friend),
+        (&ann, Method::PUT, "/api/v1/users/1".to_owned(), password),
+        (&ann, Method::DELETE, "/api/v1/users/1".to_owned(), None),
+    ];
+    assert_eq!(world.at_once(&lock, requests).await?, [403, 403, 403, 403]);
     assert_eq!(world.count("SELECT count(*) FROM integratedb.users WHERE operator").await?, 1);
 
     // The first user can't be less either.

@@ -19,7 +19,7 @@ use super::page::{Asked, Listed, limit_of_short};
 use super::tag::{IfMatch, Tagged};
 use super::workspaces::audit_member;
 use crate::audit::{self, Change};
-use crate::auth::Tokens;
+use crate::auth::{Principal, Tokens};
 use crate::secret::Secret;
 use crate::workspaces;
 
@@ -211,7 +211,9 @@ pub(super) async fn create(
     let hash = hash(&app, password).await?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
-    if access.principal.is_none() {
+    if let Some(caller) = &access.principal {
+        hold(&transaction, caller.user, caller).await?;
+    } else {
         // As far as a glance could tell, nobody is there yet. Of many first users at once, the lock lets one through; the others then see it.
         transaction.batch_execute(ALONE).await?;
         let row =
@@ -262,7 +264,8 @@ pub(super) async fn update(
     Json(body): Json<UserBody>,
 ) -> Result<Tagged<User>, ApiError> {
     let wanted = check(body.user, false)?;
-    if wanted.operator.is_some() && !access.principal()?.operator {
+    let caller = access.principal()?;
+    if wanted.operator.is_some() && !caller.operator {
         return Err(ApiError::Forbidden);
     }
     let hash = match wanted.password {
@@ -275,8 +278,7 @@ pub(super) async fn update(
         // Two operators who end each other's being one must not both succeed.
         transaction.batch_execute(ALONE).await?;
     }
-    let sql = format!("SELECT {SHOWN} FROM integratedb.users WHERE id = $1 FOR UPDATE");
-    let before = transaction.query_opt(&sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    let before = hold(&transaction, id, caller).await?;
     if_match.check(Some(&settable(&before)))?;
     let before = User::from(&before);
     let sql = format!(
@@ -328,8 +330,7 @@ pub(super) async fn delete(
     // Two users who delete each other at once must not both succeed.
     transaction.batch_execute(ALONE).await?;
     // From here on nobody makes the user a member of anything.
-    let sql = format!("SELECT {SHOWN} FROM integratedb.users WHERE id = $1 FOR UPDATE");
-    let user = transaction.query_opt(&sql, &[&id]).await?.ok_or(ApiError::NotFound)?;
+    let user = hold(&transaction, id, access.principal()?).await?;
     if_match.check(Some(&settable(&user)))?;
     let user = User::from(&user);
     leave_workspaces(&transaction, &access, id).await?;
@@ -411,6 +412,23 @@ pub(super) async fn revoke_tokens(
 
 /// Keeps everybody else from changing users until the end of the transaction.
 const ALONE: &str = "LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE";
+
+/// Holds a user until the end of the transaction, and whoever wants to change it: an operator may have been made none, or
+/// deleted, since the request was let through.
+async fn hold(transaction: &Transaction<'_>, id: i64, caller: &Principal) -> Result<Row, ApiError> {
+    // In one order, so that two who change each other never wait for each other.
+    let sql = format!(
+        "SELECT {SHOWN} FROM integratedb.users WHERE id IN ($1, $2) ORDER BY id FOR UPDATE"
+    );
+    let mut held = transaction.query(&sql, &[&id, &caller.user]).await?;
+    let at = |id: i64| held.iter().position(|row| row.get::<_, i64>(0) == id);
+    let is_operator: bool = held[at(caller.user).ok_or(ApiError::Unauthorized)?].get(2);
+    if caller.operator && !is_operator {
+        return Err(ApiError::Forbidden);
+    }
+    let at = at(id).ok_or(ApiError::NotFound)?;
+    Ok(held.swap_remove(at))
+}
 
 async fn hash(app: &App, password: Secret<String>) -> Result<String, ApiError> {
     let hash = app.passwords().hash(password).await;

@@ -1,6 +1,6 @@
 //! Workspaces: who may see and change which caches and applications.
 //!
-//! Invariant: a workspace has an owner. Whoever changes who its members are holds its row ([`lock`]) until the end of the
+//! Invariant: a workspace has an owner. Whoever changes who its members are holds its row (`lock`) until the end of the
 //! transaction, and reads the members after that. So of two owners who leave at once, one stays.
 
 pub(crate) mod caches;

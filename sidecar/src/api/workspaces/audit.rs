@@ -19,7 +19,7 @@ use crate::audit::{self, Event, Filter};
 pub(super) struct Which {
     /// Those before the one with this id.
     before: Option<i64>,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
     /// Only what did this, such as `cache.create`.
     action: Option<String>,

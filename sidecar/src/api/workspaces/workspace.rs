@@ -64,7 +64,7 @@ pub(super) struct Which {
     /// Those after the one with this id.
     #[serde(default)]
     after: i64,
-    /// At most so many, 100 unless told, 1000 at most.
+    /// At most so many: 1 to 1000, 100 unless told.
     limit: Option<i64>,
 }
 
