@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::extract::{Authenticated, Json};
 use crate::audit::{self, Change};
 use crate::cache::{Consistency, Decision, Engine, Mode, Plan, Rule};
-use crate::db::rules;
+use crate::db::{DbError, rules};
 use crate::proxy::observe::Template;
 use crate::workspaces::caches::store;
 
@@ -450,7 +450,7 @@ fn kind_of(kind: &str, name: &str) -> Result<&'static str, ApiError> {
         "template" => {
             Err(ApiError::field("name", "is not the id of a template: 16 hexadecimal digits"))
         }
-        "table" if name.contains('.') => Ok("table"),
+        "table" if name.contains('.') && !name.contains('\0') => Ok("table"),
         "table" => Err(ApiError::field("name", "is not a table as schema.name")),
         _ => Err(ApiError::NotFound),
     }
@@ -489,7 +489,10 @@ pub(super) async fn purge(
         PurgeBody::Template(id) => u64::from_str_radix(id, 16)
             .map_err(|_| ApiError::field("template", "is not the id of a template"))?,
         PurgeBody::All(false) => return Err(ApiError::field("all", "has to be true")),
-        _ => 0,
+        PurgeBody::Table(name) if name.contains('\0') => {
+            return Err(ApiError::field("table", "is not a table as schema.name"));
+        }
+        PurgeBody::All(true) | PurgeBody::Table(_) => 0,
     };
     // It is noted first: what was dropped can't be put back.
     let change = Change {
@@ -547,11 +550,19 @@ pub(super) async fn explain(
 ) -> Result<Data<ExplainView>, ApiError> {
     let engine = engine(&app, &id)?;
     let cache = find(&app, &id)?;
+    if body.query.contains('\0') {
+        return Err(ApiError::field("query", "has a zero byte"));
+    }
     let settings = engine.settings();
-    let client = crate::db::connect_within(&settings.url, settings.reach.as_ref()).await?;
+    // What the origin refuses is no fault of this server's.
+    let refused =
+        |error: DbError| ApiError::Conflict(format!("The origin can't be asked: {error}."));
+    let client = crate::db::connect_within(&settings.url, settings.reach.as_ref());
+    let client = client.await.map_err(refused)?;
     let row = client
         .query_one("SELECT integratedb.describe_query($1, $2)", &[&body.query, &body.types])
-        .await?;
+        .await
+        .map_err(|error| refused(error.into()))?;
     let text: String = row.get(0);
     let outline = integratedb_template::Outline::of(body.query.as_bytes());
     let plan = Plan::read(text.as_bytes(), &outline, 0).map_err(ApiError::Internal)?;

@@ -5,6 +5,7 @@ use tokio_postgres::{GenericClient, Row};
 
 use super::role::Role;
 use crate::db::DbError;
+use crate::proxy::CacheId;
 
 /// A workspace, as one of its members sees it.
 #[derive(Clone, Debug)]
@@ -52,6 +53,9 @@ pub(crate) async fn of_cache(
     client: &impl GenericClient,
     cache: &str,
 ) -> Result<Option<i64>, DbError> {
+    if CacheId::try_from(cache.to_owned()).is_err() {
+        return Ok(None);
+    }
     let sql = "SELECT workspace_id FROM integratedb.cache WHERE id = $1";
     Ok(client.query_opt(sql, &[&cache]).await?.map(|row| row.get(0)))
 }

@@ -261,6 +261,10 @@ pub(in crate::api) async fn update(
                    take verifiers and caching out of the settings first, and give them again afterwards.";
         return Err(ApiError::Conflict(why.to_owned()));
     }
+    if after.name != before.name {
+        // Two that take the same name do so one after the other.
+        store::count(&*transaction, before.workspace).await?;
+    }
     if store::is_taken(&*transaction, &before, &after.name).await? {
         return Err(taken(&after.name));
     }

@@ -47,6 +47,9 @@ pub(in crate::api) async fn list(
     Asked(filter): Asked<Filter>,
 ) -> Result<Json<Page<CacheView>>, ApiError> {
     let principal = access.principal()?;
+    if filter.name.as_deref().is_some_and(|name| name.contains('\0')) {
+        return Err(ApiError::BadRequest("Bad Request: no name has a zero byte".to_owned()));
+    }
     let most = limit(filter.limit);
     let mut after = filter.after.unwrap_or(i64::MIN);
     let mut data: Vec<(i64, CacheView)> = Vec::new();

@@ -103,14 +103,21 @@ pub(super) async fn versions(
 
 /// One cache.
 pub(crate) async fn find(client: &impl GenericClient, id: &str) -> Result<Option<Row>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM integratedb.cache c WHERE c.id = $1");
+    read(client, id, "").await
+}
+
+/// What can be no id, nothing has: it may not even be a text for Postgres.
+async fn read(client: &impl GenericClient, id: &str, more: &str) -> Result<Option<Row>, DbError> {
+    if CacheId::try_from(id.to_owned()).is_err() {
+        return Ok(None);
+    }
+    let sql = format!("SELECT {COLUMNS} FROM integratedb.cache c WHERE c.id = $1 {more}");
     Ok(client.query_opt(&sql, &[&id]).await?.as_ref().map(Row::read))
 }
 
 /// One cache, which nobody else changes before the transaction ends.
 pub(crate) async fn lock(client: &impl GenericClient, id: &str) -> Result<Option<Row>, DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM integratedb.cache c WHERE c.id = $1 FOR UPDATE");
-    Ok(client.query_opt(&sql, &[&id]).await?.as_ref().map(Row::read))
+    read(client, id, "FOR UPDATE").await
 }
 
 /// Those that are wanted, in the order in which they were made.
@@ -129,7 +136,7 @@ pub(crate) async fn list(
     Ok(rows.iter().map(Row::read).collect())
 }
 
-/// How many caches a workspace has. None is added or removed before the transaction ends; `None` if there is no such
+/// How many caches a workspace has. None is added or renamed before the transaction ends; `None` if there is no such
 /// workspace.
 pub(crate) async fn count(
     client: &impl GenericClient,
