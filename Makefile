@@ -22,7 +22,7 @@ test: drivers ext ## everything that proves it works
 setup: ## install what is missing, make a private Postgres
 	@scripts/setup.sh
 
-drivers: ## install the programs that the tests run: database clients, Redis, verifiers of webhooks
+drivers: ## install the programs that the tests run: database clients, Redis, verifiers of webhooks, schemathesis
 	@scripts/setup.sh drivers
 
 ext: setup ## build the extension and install it into the private Postgres

@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh              what building, demo and tests need
 #   scripts/setup.sh lint         also what the lints need
-#   scripts/setup.sh drivers      also the programs that the tests run: database and OAuth clients, Redis, what verifies webhooks
+#   scripts/setup.sh drivers      also the programs that the tests run: database and OAuth clients, Redis, what verifies webhooks,
+#                                 schemathesis
 #   scripts/setup.sh fuzz         also what fuzzing needs
 #   scripts/setup.sh bench-proxy  also what the proxy is measured beside
 #   scripts/setup.sh bench-cache  also what the cache is measured beside

@@ -129,7 +129,7 @@ impl Verifier {
         let mut input = tempfile::tempfile()?;
         input.write_all(given.to_string().as_bytes())?;
         input.rewind()?;
-        let ended = run_with(&mut command, input.into()).await?;
+        let ended = run_with(&mut command, input.into(), DEADLINE).await?;
         ensure!(ended.status.success(), "{self:?}: {}", ended.complaint());
         Ok(ended.stdout.trim().to_owned())
     }
@@ -280,10 +280,10 @@ async fn pgbench(url: &str, schema: &str) -> Result<String> {
     Ok(transcript)
 }
 
-struct Ended {
-    status: ExitStatus,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
@@ -304,10 +304,14 @@ impl Drop for Running {
 
 /// Lets a program come to its end. Its output goes to files, so it never waits for us to read.
 async fn run(mut command: Command) -> Result<Ended> {
-    run_with(&mut command, Stdio::null()).await
+    run_with(&mut command, Stdio::null(), DEADLINE).await
 }
 
-async fn run_with(command: &mut Command, stdin: Stdio) -> Result<Ended> {
+pub(crate) async fn run_with(
+    command: &mut Command,
+    stdin: Stdio,
+    patience: Duration,
+) -> Result<Ended> {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
             command.env_remove(name);
@@ -323,7 +327,7 @@ async fn run_with(command: &mut Command, stdin: Stdio) -> Result<Ended> {
             Ok(())
         });
     }
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + patience;
     let child = command.spawn().with_context(|| format!("{:?}", command.get_program()))?;
     let mut running = Running(child);
     let status = loop {
@@ -339,7 +343,7 @@ async fn run_with(command: &mut Command, stdin: Stdio) -> Result<Ended> {
     let (stdout, stderr) = (whole(stdout)?, whole(stderr)?);
     match status {
         Some(status) => Ok(Ended { status, stdout, stderr }),
-        None => bail!("not done within {DEADLINE:?}: {}\nafter {}", stderr.trim(), tail(&stdout)),
+        None => bail!("not done within {patience:?}: {}\nafter {}", stderr.trim(), tail(&stdout)),
     }
 }
 

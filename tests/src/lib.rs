@@ -22,6 +22,7 @@ mod process;
 mod raw;
 mod receiver;
 mod redis;
+mod schemathesis;
 mod sidecar;
 mod source_api;
 mod sync_world;
@@ -48,6 +49,7 @@ pub use process::Process;
 pub use raw::{RawClient, RawMessage};
 pub use receiver::{Answer, Post, Receiver, number};
 pub use redis::RedisServer;
+pub use schemathesis::schemathesis;
 pub use sidecar::{Reply, Sidecar, add_caches, binary, cache, cache_id};
 pub use source_api::{Answered, Fetched, SourceApi};
 pub use sync_world::{

@@ -24,10 +24,11 @@ const MOST_ROWS: i32 = 50_000;
 
 /// `{"backfill": {"table": "public.orders", "chunk_rows": 5000}}`
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"backfill": {"table": "public.orders", "chunk_rows": 5000}}))]
 pub(super) struct BackfillBody {
     /// `table` as the notification spec has it, with its schema; `chunk_rows`, at most so many rows are read at once: 1 to
     /// 50000, by default 5000.
-    #[schema(value_type = Object, example = json!({"table": "public.orders", "chunk_rows": 5000}))]
+    #[schema(value_type = Object)]
     #[serde(default)]
     backfill: Value,
 }

@@ -21,29 +21,30 @@ impl<T: Serialize> IntoResponse for Data<T> {
 
 /// An error, as RFC 9457 has it.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"type": "about:blank", "title": "Not Found", "status": 404, "detail": "Not Found",
+    "errors": {"detail": "Not Found"}}))]
 pub(super) struct Problem {
     /// Its kind, for programs; `about:blank` where the status says all.
     #[serde(rename = "type")]
-    #[schema(value_type = String, format = "uri-reference", example = "about:blank")]
+    #[schema(value_type = String, format = "uri-reference")]
     pub(super) kind: &'static str,
     /// The same for each of its kind.
-    #[schema(value_type = String, example = "Not Found")]
+    #[schema(value_type = String)]
     pub(super) title: &'static str,
     /// The status of the answer.
-    #[schema(example = 404)]
     pub(super) status: u16,
     /// What went wrong, for people.
-    #[schema(example = "Not Found")]
     pub(super) detail: String,
     /// `detail`, or the fields to blame with their messages.
-    #[schema(value_type = Object, example = json!({"detail": "Not Found"}))]
+    #[schema(value_type = Object)]
     pub(super) errors: serde_json::Value,
 }
 
 /// An error, as the first IntegrateDB has it: `detail`, or the fields to blame with their messages.
 #[derive(Serialize, ToSchema)]
+#[schema(example = json!({"errors": {"detail": "Not Found"}}))]
 pub(super) struct Errors {
-    #[schema(value_type = Object, example = json!({"detail": "Not Found"}))]
+    #[schema(value_type = Object)]
     pub(super) errors: serde_json::Value,
 }
 

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::app::App;
-use super::body::Data;
 use super::caching::KeptView;
 use super::error::ApiError;
 use super::extract::Authenticated;
@@ -72,8 +71,10 @@ struct TableView {
 pub(super) struct Filter {
     /// What to sort by, the greatest first; or `id`, for all of them page by page.
     #[serde(default)]
+    #[param(inline)]
     sort: Sort,
     /// Only this class: `dql`, `dml`, `ddl` or `other`.
+    #[param(inline)]
     class: Option<ClassName>,
     /// Only templates that name this table, as `name` or `schema.name`.
     table: Option<String>,

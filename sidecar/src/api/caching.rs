@@ -459,6 +459,7 @@ fn kind_of(kind: &str, name: &str) -> Result<&'static str, ApiError> {
 /// What to drop: all, what depends on a table, or the answers of a template. Just one of them.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[schema(example = json!({"table": "public.orders"}))]
 pub(super) enum PurgeBody {
     /// Everything.
     All(bool),
@@ -514,6 +515,7 @@ pub(super) async fn purge(
 /// A query to be explained.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"query": "SELECT * FROM orders WHERE id = $1", "types": [23]}))]
 pub(super) struct ExplainBody {
     #[schema(example = "SELECT * FROM orders WHERE id = $1")]
     query: String,

@@ -80,6 +80,7 @@ pub(super) struct Letters {
 
 /// `{"data": {"ids": [7, 8]}}` or `{"data": {"all": true}}`
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"data": {"ids": [7, 8]}}))]
 pub(super) struct ReplayBody {
     data: Which,
 }
@@ -152,7 +153,7 @@ async fn set_enabled(
 /// The channels of a stakeholder with their figures.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels", tag = "notifications",
     params(("id" = i64, Path), Filter), security(("token" = [])),
-    responses((status = 200, body = Names<Object>), (status = 400), (status = 404)))]
+    responses((status = 200, body = Names<ChannelStatus>), (status = 400), (status = 404)))]
 pub(super) async fn list(
     State(app): State<App>,
     _: Authenticated,
@@ -169,7 +170,7 @@ pub(super) async fn list(
 /// One channel.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels/{name}", tag = "notifications",
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Object>, headers(("ETag" = String))), (status = 304), (status = 404)))]
+    responses((status = 200, body = Data<ChannelStatus>, headers(("ETag" = String))), (status = 304), (status = 404)))]
 pub(super) async fn show(
     State(app): State<App>,
     _: Authenticated,
@@ -203,7 +204,7 @@ pub(super) async fn rotate_secret(
 /// Has a channel go on that was paused, or given up.
 #[utoipa::path(post, path = "/api/v1/stakeholders/{id}/channels/{name}/enable", tag = "notifications",
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Object>), (status = 404)))]
+    responses((status = 200, body = Data<ChannelStatus>), (status = 404)))]
 pub(super) async fn enable(
     State(app): State<App>,
     access: Access,
@@ -215,7 +216,7 @@ pub(super) async fn enable(
 /// Pauses a channel. It goes on where it was, as far as the log still reaches then.
 #[utoipa::path(post, path = "/api/v1/stakeholders/{id}/channels/{name}/disable", tag = "notifications",
     params(("id" = i64, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<Object>), (status = 404)))]
+    responses((status = 200, body = Data<ChannelStatus>), (status = 404)))]
 pub(super) async fn disable(
     State(app): State<App>,
     access: Access,
@@ -227,7 +228,7 @@ pub(super) async fn disable(
 /// Events of a channel that were given up, the oldest first.
 #[utoipa::path(get, path = "/api/v1/stakeholders/{id}/channels/{name}/dead-letters", tag = "notifications",
     params(("id" = i64, Path), ("name" = String, Path), Letters), security(("token" = [])),
-    responses((status = 200, body = Page<Object>), (status = 400), (status = 404)))]
+    responses((status = 200, body = Page<DeadLetter>), (status = 400), (status = 404)))]
 pub(super) async fn dead_letters(
     State(app): State<App>,
     _: Authenticated,

@@ -22,9 +22,9 @@ const TYPE: &str = "CLAIMS";
 
 /// `{"data": {"match": […]}}`
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"data": {"match": [{"path": "public.orders", "fields": ["id", "note"]}]}}))]
 pub(super) struct SpecBody {
-    #[schema(value_type = Object,
-        example = json!({"match": [{"path": "public.orders", "fields": ["id", "note"]}]}))]
+    #[schema(value_type = Object)]
     #[serde(default)]
     data: Value,
 }

@@ -29,7 +29,10 @@ const MESSAGE: usize = 64 << 10;
 pub(super) struct Begin {
     /// The id of the last event that is known. A socket begins with what comes if it is left out, a page with the oldest
     /// that is kept.
-    #[param(example = "1-00000000016B3748-3")]
+    #[param(
+        example = "1-00000000016B3748-3",
+        pattern = "^([0-9]{1,9}-[0-9A-Fa-f]{16}-[0-9]{1,9})?$"
+    )]
     after: Option<String>,
     /// Of a page: at most so many events: 1 to 1000, 100 unless told.
     limit: Option<i64>,
@@ -39,6 +42,9 @@ pub(super) struct Begin {
 
 /// Some events, the oldest first.
 #[derive(Serialize, ToSchema)]
+#[schema(as = EventsPage, example = json!({
+    "data": [{"id": "1-00000000016B3748-3", "type": "INSERT", "table": "public.orders"}],
+    "next": "1-00000000016B3748-3", "more": false}))]
 pub(super) struct Page {
     #[schema(value_type = Vec<Object>)]
     data: Vec<serde_json::Value>,

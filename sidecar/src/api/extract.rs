@@ -3,15 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_json::json;
 
 use super::access::Access;
 use super::app::App;
 use super::error::ApiError;
+use super::objects;
 use crate::auth::Token;
 use crate::secret::Secret;
 
@@ -30,22 +32,16 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
         }
         let bytes = whole_body(request).await?;
         let parsed = if bytes.len() < LARGE {
-            axum::Json::from_bytes(&bytes)
+            objects::read(&bytes)
         } else {
-            tokio::task::spawn_blocking(move || axum::Json::from_bytes(&bytes))
+            tokio::task::spawn_blocking(move || objects::read(&bytes))
                 .await
                 .map_err(|error| ApiError::Internal(error.to_string()))?
         };
-        match parsed {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(JsonRejection::JsonSyntaxError(error)) => {
-                Err(ApiError::BadRequest(format!("Bad Request: {}", innermost(&error))))
-            }
-            Err(JsonRejection::JsonDataError(error)) => {
-                Err(ApiError::Unprocessable(serde_json::json!({"detail": innermost(&error)})))
-            }
-            Err(error) => Err(ApiError::BadRequest(format!("Bad Request: {}", innermost(&error)))),
-        }
+        parsed.map(Self).map_err(|error| match error.classify() {
+            Category::Data => ApiError::Unprocessable(json!({ "detail": error.to_string() })),
+            _ => ApiError::BadRequest(format!("Bad Request: {error}")),
+        })
     }
 }
 
@@ -63,15 +59,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
     let kind = kind.trim().to_ascii_lowercase();
     kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
-}
-
-/// serde's own words, with line and column, without the wrappers' around them.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 /// The `:id` of a path. What is not a number names nothing.

@@ -16,6 +16,7 @@ mod idempotency;
 mod notifications;
 mod notify_status;
 mod oauth;
+mod objects;
 mod openapi;
 mod page;
 mod problem;

@@ -38,10 +38,11 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// `{"data": {"match": […], "channels": […]}}`
 #[derive(Deserialize, ToSchema)]
+#[schema(example = json!({"data": {
+    "match": [{"path": "public.orders", "events": ["*"], "fields": ["*"], "channels": ["*"]}],
+    "channels": [{"type": "WEBHOOK", "name": "billing", "url": "https://example.com/hook"}]}}))]
 pub(super) struct NotificationsBody {
-    #[schema(value_type = Object, example = json!({
-        "match": [{"path": "public.orders", "events": ["*"], "fields": ["*"], "channels": ["*"]}],
-        "channels": [{"type": "WEBHOOK", "name": "billing", "url": "https://example.com/hook"}]}))]
+    #[schema(value_type = Object)]
     #[serde(default)]
     data: Value,
 }

@@ -27,6 +27,7 @@ pub(super) struct NotifyStatus {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = NotificationsReader)]
 struct ReaderView {
     /// `connecting`, `streaming` or `suspended`.
     state: &'static str,

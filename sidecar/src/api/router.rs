@@ -1,10 +1,11 @@
 //! Which handler answers what, and the document that describes it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,6 +23,7 @@ use super::{
     users, workspaces,
 };
 use crate::config::Config;
+use crate::oauth::Issuer;
 use crate::telemetry;
 
 #[derive(OpenApi)]
@@ -36,7 +38,7 @@ struct Document;
 
 /// Which handler answers what, and the document that says so.
 pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
-    let (routes, mut document) = OpenApiRouter::with_openapi(Document::openapi())
+    let (routes, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::update, users::delete))
         .routes(routes!(users::revoke_tokens))
@@ -81,7 +83,6 @@ pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
         .routes(routes!(health::ready))
         .routes(routes!(health::metrics))
         .split_for_parts();
-    openapi::complete(&mut document);
     (routes, document)
 }
 
@@ -89,11 +90,13 @@ pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
 pub fn router(app: App, config: &Config) -> Router {
     let (routes, document) = operations();
     let policy = Policy::new(&document, app.clone());
-    let document = Arc::new(document);
+    let issuer = config.oauth.issuer.as_ref().map(Issuer::as_str);
+    let document = openapi::describe(&document, issuer).to_string();
+    let document = Bytes::from(document);
     routes
         .route(
             "/api/v1/openapi.json",
-            get(move || async move { axum::Json(&*document).into_response() }),
+            get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
         )
         .merge(oauth::undocumented())
         .fallback(|| async { ApiError::NotFound })

@@ -89,6 +89,7 @@ pub(super) struct Which {
 
 /// How to delete.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Deletion {
     /// Delete nothing at all when the role or schema can't go.
     #[serde(default)]

@@ -11,6 +11,7 @@ use super::settings::Mode;
 /// What a rule says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(example = json!({"cache": true, "ttl_ms": 60000}))]
 pub struct Rule {
     /// False: nothing is kept.
     pub cache: Option<bool>,

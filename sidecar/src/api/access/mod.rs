@@ -8,3 +8,5 @@ mod rules;
 mod table;
 
 pub(super) use layer::{Access, Policy, decide};
+pub(super) use need::Need;
+pub(super) use rules::need;

@@ -12,7 +12,7 @@ const PUT: Method = Method::PUT;
 const DELETE: Method = Method::DELETE;
 
 /// What an operation of the API asks for; `None` if the table does not name it.
-pub(super) fn need(method: &Method, path: &str) -> Option<Need> {
+pub(in crate::api) fn need(method: &Method, path: &str) -> Option<Need> {
     let method = if *method == Method::HEAD { &GET } else { method };
     // All of sync, and what belongs to a stakeholder, is for operators.
     let is_of_operators = ["/api/v1/stakeholders", "/api/v1/sync/", "/api/v1/notifications"];

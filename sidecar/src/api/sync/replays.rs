@@ -47,6 +47,7 @@ pub(super) struct Before {
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Those about which this would be done: `create`, `update` or `delete`; `unknown` if that can't be told.
+    #[param(inline)]
     action: Option<Action>,
     /// Those of models after the one with this id.
     after: Option<i64>,

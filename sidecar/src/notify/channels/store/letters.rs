@@ -3,18 +3,20 @@
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::GenericClient;
+use utoipa::ToSchema;
 
 use super::super::error::ChannelsError;
 use super::progress::event_id;
 
 /// An event that was given up.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DeadLetter {
     /// Its number, rising in the order in which they were given up.
     pub id: i64,
     /// The event's id.
     pub event_id: String,
     /// The event as it would have been delivered.
+    #[schema(value_type = Object)]
     pub event: Value,
     /// Requests that had it.
     pub attempts: i32,

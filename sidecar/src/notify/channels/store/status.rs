@@ -34,7 +34,7 @@ impl ChannelState {
 }
 
 /// A channel with its figures.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct ChannelStatus {
     /// Its name.
     pub name: String,
@@ -42,6 +42,7 @@ pub struct ChannelStatus {
     #[serde(rename = "type")]
     pub kind: String,
     /// Its settings, without secrets.
+    #[schema(value_type = Object)]
     pub config: Value,
     /// What it does.
     pub state: ChannelState,
