@@ -235,9 +235,9 @@ impl World {
     pub async fn application(&self, user: i64, workspace: i64, scopes: &[&str]) -> Result<Caller> {
         let grant = self.grant(user, workspace, scopes).await?;
         let (token, hash, refresh) = self.token();
-        let sql = "INSERT INTO integratedb.oauth_token (grant_id, family, scopes, token_hash,
-                       token_expires_at, refresh_hash, refresh_expires_at)
-                   VALUES ($1, gen_random_uuid(), $2, $3, now() + interval '1 hour', $4,
+        let sql = "INSERT INTO integratedb.oauth_token (grant_id, family, scopes, refresh_scopes,
+                       token_hash, token_expires_at, refresh_hash, refresh_expires_at)
+                   VALUES ($1, gen_random_uuid(), $2, $2, $3, now() + interval '1 hour', $4,
                        now() + interval '1 hour')";
         self.client.execute(sql, &[&grant, &scopes, &hash, &refresh]).await?;
         Ok(Caller { token: Some(token), user: Some(user) })
@@ -356,11 +356,14 @@ impl World {
     }
 }
 
-/// A body that is enough to be judged by, and valid for nothing else.
+/// A body that is enough to be judged by, and mostly valid for nothing else.
 fn body(operation: &Operation, workspace: &Workspace) -> Value {
     match operation.path.as_str() {
         "/api/v1/caches" => json!({"cache": {"workspace": workspace.id, "name": "new",
             "type": "postgres", "hostname": "no host", "port": 5432}}),
+        // What it is for is looked up after what it says.
+        path if path.ends_with("/oauth/applications/{application}") => json!({"application": {
+            "name": "new", "scopes": SCOPES, "redirect_uris": ["https://partner.example/back"]}}),
         _ => json!({}),
     }
 }

@@ -81,7 +81,8 @@ The columns, where the path, the query or the body is about workspace 1 and what
 
 Beyond the table: while there is no user at all, anybody may create the first one. Only an owner makes or unmakes an owner,
 and the last one stays. Only an operator says who is an operator. A cache of the configuration file is in no workspace: it is
-there for operators alone.
+there for operators alone. What lies under `/oauth2` and `/.well-known` is for browsers and applications, which come with a
+session or a secret of their own in place of a token.
 
 ";
 
