@@ -7,16 +7,16 @@ use anyhow::{Context, Result, ensure};
 use crate::world::Operation;
 
 /// The table as it is written.
-pub struct Page {
+pub(crate) struct Page {
     /// Who calls.
-    pub columns: Vec<String>,
+    pub(crate) columns: Vec<String>,
     /// What is answered to each of them.
-    pub rows: BTreeMap<Operation, Vec<String>>,
+    pub(crate) rows: BTreeMap<Operation, Vec<String>>,
 }
 
 impl Page {
     /// Reads the page.
-    pub fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api/authorization.md");
         let text = std::fs::read_to_string(path)?;
         let mut lines =

@@ -10,33 +10,33 @@ use support::{Cluster, Database, Sidecar};
 use tokio_postgres::Client;
 
 /// What everything is called that workspace 2 must not see.
-pub const HIDDEN: &str = "hidden";
+pub(crate) const HIDDEN: &str = "hidden";
 
 const SCOPES: [&str; 4] = ["caches:read", "caches:write", "cacheRules:read", "cacheRules:write"];
 
 /// A method and a path, with the path's parameters in braces.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Operation {
+pub(crate) struct Operation {
     path: String,
     method: String,
 }
 
 impl Operation {
-    pub fn new(method: Method, path: &str) -> Self {
+    pub(crate) fn new(method: Method, path: &str) -> Self {
         Self { path: path.to_owned(), method: method.to_string() }
     }
 
     /// As the page writes it.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (method, path) = text.split_once(' ')?;
         Some(Self { path: path.to_owned(), method: method.to_owned() })
     }
 
-    pub fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    pub fn is(&self, method: &str) -> bool {
+    pub(crate) fn is(&self, method: &str) -> bool {
         self.method == method
     }
 }
@@ -49,45 +49,45 @@ impl std::fmt::Display for Operation {
 
 /// Whose things a call is about, where they are a user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     Callers,
     Anybodys,
 }
 
 /// Who calls. Each call is by somebody new, so that none ruins another's rights.
-pub struct Caller {
-    pub token: Option<String>,
-    pub user: Option<i64>,
+pub(crate) struct Caller {
+    pub(crate) token: Option<String>,
+    pub(crate) user: Option<i64>,
 }
 
 /// What a call is answered with.
-pub struct Answer {
-    pub status: StatusCode,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: String,
     /// WWW-Authenticate
-    pub challenge: Option<String>,
+    pub(crate) challenge: Option<String>,
 }
 
 /// A workspace and what is in it.
-pub struct Workspace {
-    pub id: i64,
-    pub cache: String,
+pub(crate) struct Workspace {
+    pub(crate) id: i64,
+    pub(crate) cache: String,
 }
 
 /// A running sidecar with two workspaces.
-pub struct World {
-    pub sidecar: Sidecar,
-    pub client: Client,
+pub(crate) struct World {
+    pub(crate) sidecar: Sidecar,
+    pub(crate) client: Client,
     /// What the page's paths are about.
-    pub one: Workspace,
-    pub two: Workspace,
+    pub(crate) one: Workspace,
+    pub(crate) two: Workspace,
     next: AtomicI64,
     database: Database,
     _cluster: Cluster,
 }
 
 impl World {
-    pub async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("world").await?;
         let here = "127.0.0.0/8".parse()?;
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Every operation that the API describes.
-    pub async fn operations(&self) -> Result<Vec<Operation>> {
+    pub(crate) async fn operations(&self) -> Result<Vec<Operation>> {
         let document = self.sidecar.get("/api/v1/openapi.json").await?.body;
         let paths = document["paths"].as_object().context("no paths")?;
         let mut operations = Vec::new();
@@ -145,7 +145,7 @@ impl World {
     }
 
     /// Somebody whom a column of the page speaks of.
-    pub async fn caller(&self, title: &str) -> Result<Caller> {
+    pub(crate) async fn caller(&self, title: &str) -> Result<Caller> {
         let (one, two) = (self.one.id, self.two.id);
         if let Some(scope) = title.strip_prefix("app `").and_then(|rest| rest.strip_suffix('`')) {
             let user = self.user(false).await?;
@@ -180,14 +180,14 @@ impl World {
         })
     }
 
-    pub async fn user(&self, operator: bool) -> Result<i64> {
+    pub(crate) async fn user(&self, operator: bool) -> Result<i64> {
         let name = format!("user-{}", self.number());
         let sql = "INSERT INTO integratedb.users (username, password_hash, operator)
                    VALUES ($1, 'none', $2) RETURNING id";
         Ok(self.client.query_one(sql, &[&name, &operator]).await?.get(0))
     }
 
-    pub async fn member(&self, workspace: i64, user: i64, role: &str) -> Result<()> {
+    pub(crate) async fn member(&self, workspace: i64, user: i64, role: &str) -> Result<()> {
         let sql = "INSERT INTO integratedb.workspace_member (workspace_id, user_id, role)
                    VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
         self.client.execute(sql, &[&workspace, &user, &role]).await?;
@@ -202,7 +202,7 @@ impl World {
         (token, hashes.0, hashes.1)
     }
 
-    pub async fn login(&self, user: i64) -> Result<Caller> {
+    pub(crate) async fn login(&self, user: i64) -> Result<Caller> {
         let (token, hash, refresh) = self.token();
         let sql = "INSERT INTO integratedb.token_pairs
                        (user_id, token_hash, token_expires_at, refresh_hash, refresh_expires_at)
@@ -212,7 +212,11 @@ impl World {
     }
 
     /// An application that belongs to a user or a workspace.
-    pub async fn registered(&self, user: Option<i64>, workspace: Option<i64>) -> Result<i64> {
+    pub(crate) async fn registered(
+        &self,
+        user: Option<i64>,
+        workspace: Option<i64>,
+    ) -> Result<i64> {
         let name = format!("application-{}", self.number());
         let sql = "INSERT INTO integratedb.oauth_application
                        (client_id, user_id, workspace_id, name, scopes, redirect_uris)
@@ -222,7 +226,7 @@ impl World {
     }
 
     /// What a user has agreed to.
-    pub async fn grant(&self, user: i64, workspace: i64, scopes: &[&str]) -> Result<i64> {
+    pub(crate) async fn grant(&self, user: i64, workspace: i64, scopes: &[&str]) -> Result<i64> {
         let application = self.registered(Some(user), None).await?;
         let sql =
             "INSERT INTO integratedb.oauth_grant (application_id, user_id, workspace_id, scopes)
@@ -232,7 +236,12 @@ impl World {
     }
 
     /// An application that acts for a user.
-    pub async fn application(&self, user: i64, workspace: i64, scopes: &[&str]) -> Result<Caller> {
+    pub(crate) async fn application(
+        &self,
+        user: i64,
+        workspace: i64,
+        scopes: &[&str],
+    ) -> Result<Caller> {
         let grant = self.grant(user, workspace, scopes).await?;
         let (token, hash, refresh) = self.token();
         let sql = "INSERT INTO integratedb.oauth_token (grant_id, family, scopes, refresh_scopes,
@@ -244,7 +253,7 @@ impl World {
     }
 
     /// Calls an operation about workspace 1.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         operation: &Operation,
         caller: &Caller,
@@ -254,7 +263,7 @@ impl World {
     }
 
     /// Calls an operation about a workspace, and what is in one that may be another.
-    pub async fn call_about(
+    pub(crate) async fn call_about(
         &self,
         workspace: &Workspace,
         things: &Workspace,
@@ -280,7 +289,7 @@ impl World {
     }
 
     /// Sends a request. What never ends is not read.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         operation: &Operation,
         path: &str,
@@ -347,7 +356,7 @@ impl World {
     }
 
     /// A cache that somebody may delete.
-    pub async fn cache(&self, workspace: i64) -> Result<String> {
+    pub(crate) async fn cache(&self, workspace: i64) -> Result<String> {
         let id = format!("cache-{}", self.number());
         let sql = "INSERT INTO integratedb.cache (id, workspace_id, name, type, hostname, port)
                    VALUES ($1, $2, $1, 'postgres', '127.0.0.1', 5432)";
