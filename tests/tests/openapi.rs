@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use integratedb_sidecar::oauth::Issuer;
 use serde_json::{Map, Value, json};
 use support::{Cluster, Sidecar};
 
 async fn document(issuer: Option<&str>) -> Result<Value> {
     let cluster = Cluster::start().await?;
     let database = cluster.database("shop").await?;
-    let issuer = issuer.map(str::to_owned);
+    let issuer = issuer.map(|issuer| Issuer::try_from(issuer.to_owned()).expect("it is an origin"));
     let api = Sidecar::start_with(&database.url(), |config| config.oauth.issuer = issuer).await?;
     Ok(api.get("/api/v1/openapi.json").await?.body)
 }

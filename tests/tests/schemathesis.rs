@@ -57,7 +57,6 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
     let tester = api.post("/api/v1/users", tester).await?;
     client.batch_execute("ALTER TABLE integratedb.users ALTER id RESTART WITH 3").await?;
     let token = tester.body["data"]["token"].as_str().context("no token")?;
-    let told = schemathesis(&api.url("/api/v1/openapi.json"), token).await?;
-    println!("{told}");
+    schemathesis(&api.url("/api/v1/openapi.json"), token).await?;
     Ok(())
 }

@@ -183,8 +183,6 @@ mod tests {
     use serde::Deserialize;
     use serde_json::{Value, json};
 
-    use super::*;
-
     #[derive(Debug, PartialEq, Deserialize)]
     struct Outer {
         inner: Inner,
