@@ -42,7 +42,7 @@ pub(in crate::api) async fn show(
 }
 
 /// Replaces all settings: what is left out gets its default. Only a password that is left out stays, if it is for the
-/// same user, hostname, port and sslmode.
+/// same user, database, query, hostname, port and sslmode.
 #[utoipa::path(put, path = "/api/v1/caches/{id}/settings", tag = "caches", request_body = SettingsBody,
     params(("id" = String, Path, description = "The cache's id.", example = "cache-6f1d0c2b9a8e4f37b5d0a1c2e3f40516"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be changed.")),

@@ -20,13 +20,17 @@ pub(super) struct Credential {
     password: String,
 }
 
-/// Where a password goes to, as whose, and how well it is protected on the way.
+/// Where a password goes to, as whose, how well it is protected on the way, and what its user is made to run there: in a
+/// database of one's own, or with a query of one's own, it would be anything.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) hostname: String,
     pub(super) port: u16,
     pub(super) sslmode: SslMode,
     pub(super) user: String,
+    pub(super) database: String,
+    /// What is asked there, if the cache says so.
+    pub(super) query: Option<String>,
 }
 
 impl Credential {

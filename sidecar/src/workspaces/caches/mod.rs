@@ -5,7 +5,7 @@
 //! - `keeper` makes them known to the proxy: at once what is changed here, a little later what others change.
 //!
 //! Whoever may write a cache says where its origin is. So each connection on its behalf goes through `Reach`, and a stored
-//! password goes to nowhere but the host it was given for.
+//! password goes to nowhere but the host and database it was given for, and for no other query.
 
 mod credentials;
 mod keeper;

@@ -99,7 +99,8 @@ pub(crate) struct Verifiers {
     database: String,
     #[schema(example = "integratedb_auth")]
     user: String,
-    /// Never shown. Left out, the one that was given before stays, if user, hostname, port and sslmode are the same.
+    /// Never shown. Left out, the one that was given before stays, if user, database, query, hostname, port and sslmode are
+    /// the same.
     #[serde(default, skip_serializing)]
     #[schema(value_type = Option<String>, write_only, example = "correct horse battery")]
     password: Option<Secret<String>>,
@@ -120,7 +121,7 @@ pub(crate) struct Caching {
     /// A user who may be told what statements depend on and, for replication, has REPLICATION.
     #[schema(example = "integratedb")]
     user: String,
-    /// Never shown. Left out, the one that was given before stays, if user, hostname, port and sslmode are the same.
+    /// Never shown. Left out, the one that was given before stays, if user, database, hostname, port and sslmode are the same.
     #[serde(default, skip_serializing)]
     #[schema(value_type = Option<String>, write_only, example = "correct horse battery")]
     password: Option<Secret<String>>,
@@ -183,12 +184,32 @@ impl Default for Settings {
     }
 }
 
-/// A part of the settings that needs a password: its names, its user, and what was given.
+/// A part of the settings that needs a password: its name, whose, and what was given.
 struct Needing<'a> {
     field: &'static str,
-    user: &'a str,
+    login: Login<'a>,
     given: Option<&'a Secret<String>>,
     stored: Option<&'a Credential>,
+}
+
+/// Who connects to the origin for the cache itself, and what for.
+#[derive(Clone, Copy)]
+struct Login<'a> {
+    user: &'a str,
+    database: &'a str,
+    query: Option<&'a str>,
+}
+
+impl Verifiers {
+    fn login(&self) -> Login<'_> {
+        Login { user: &self.user, database: &self.database, query: self.query.as_deref() }
+    }
+}
+
+impl Caching {
+    fn login(&self) -> Login<'_> {
+        Login { user: &self.user, database: &self.database, query: None }
+    }
 }
 
 impl Settings {
@@ -268,9 +289,15 @@ impl Settings {
         mistakes
     }
 
-    fn place(&self, hostname: &str, port: u16, user: &str) -> Place {
-        let (hostname, user) = (hostname.to_owned(), user.to_owned());
-        Place { hostname, port, sslmode: self.sslmode, user }
+    fn place(&self, hostname: &str, port: u16, login: Login<'_>) -> Place {
+        Place {
+            hostname: hostname.to_owned(),
+            port,
+            sslmode: self.sslmode,
+            user: login.user.to_owned(),
+            database: login.database.to_owned(),
+            query: login.query.map(str::to_owned),
+        }
     }
 
     /// The passwords that they need: those that were given, and of those `before` what is for the very same place.
@@ -282,7 +309,7 @@ impl Settings {
     ) -> Result<Credentials, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let mut find = |needing: Needing<'_>| {
-            let place = self.place(hostname, port, needing.user);
+            let place = self.place(hostname, port, needing.login);
             let kept = needing.stored.filter(|stored| stored.password(&place).is_some());
             match (needing.given, kept) {
                 (Some(given), _) => {
@@ -294,7 +321,8 @@ impl Settings {
                 }
                 (None, Some(kept)) => Some(kept.clone()),
                 (None, None) if needing.stored.is_some() => {
-                    let why = "has to be given again: the stored one is for another user, hostname, port or sslmode";
+                    let why = "has to be given again: the stored one is for another user, database, query, hostname, port \
+                               or sslmode";
                     mistakes.push((needing.field, why.to_owned()));
                     None
                 }
@@ -304,18 +332,18 @@ impl Settings {
                 }
             }
         };
-        let verifiers = self.verifiers.as_ref().and_then(|login| {
+        let verifiers = self.verifiers.as_ref().and_then(|verifiers| {
             find(Needing {
                 field: "verifiers.password",
-                user: &login.user,
-                given: login.password.as_ref(),
+                login: verifiers.login(),
+                given: verifiers.password.as_ref(),
                 stored: before.verifiers.as_ref(),
             })
         });
         let caching = self.caching.as_ref().and_then(|caching| {
             find(Needing {
                 field: "caching.password",
-                user: &caching.user,
+                login: caching.login(),
                 given: caching.password.as_ref(),
                 stored: before.caching.as_ref(),
             })
@@ -336,29 +364,28 @@ impl Settings {
             ("port", &port.to_string()),
             ("sslmode", self.sslmode.as_str()),
         ]);
-        let url = |user: &str, database: &str, stored: Option<&Credential>| {
-            let place = self.place(hostname, port, user);
+        let url = |login: Login<'_>, stored: Option<&Credential>| {
+            let place = self.place(hostname, port, login);
             let password = stored.and_then(|stored| stored.password(&place));
             let password = password.ok_or("a password is missing; give its settings again")?;
             let login = pairs(&[
-                ("user", user),
+                ("user", login.user),
                 ("password", password.expose_secret()),
-                ("dbname", database),
+                ("dbname", login.database),
             ]);
             Ok::<_, String>(Secret::new(format!("{origin} {login}")))
         };
         let mut made = CacheSettings::new(origin.clone());
-        if let Some(login) = &self.verifiers {
-            if let Some(query) = &login.query {
+        if let Some(verifiers) = &self.verifiers {
+            if let Some(query) = &verifiers.query {
                 made.auth_query.clone_from(query);
             }
-            made.auth_url =
-                Some(url(&login.user, &login.database, credentials.verifiers.as_ref())?);
+            made.auth_url = Some(url(verifiers.login(), credentials.verifiers.as_ref())?);
         }
         if let Some(caching) = &self.caching {
             made.caching = Some(CachingSettings {
                 mode: caching.mode,
-                url: url(&caching.user, &caching.database, credentials.caching.as_ref())?,
+                url: url(caching.login(), credentials.caching.as_ref())?,
                 replication: caching.replication,
                 consistency: caching.consistency,
                 max_bytes: caching.max_bytes,
