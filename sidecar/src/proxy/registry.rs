@@ -33,7 +33,7 @@ struct Configured {
     caches: HashMap<CacheId, Arc<Cache>>,
     /// The settings each cache was made of, to see whether a reload changes it.
     sources: HashMap<CacheId, String>,
-    /// Of the caches, those that were made over REST, and those of them that can't be made.
+    /// Of the caches, those that were made over REST, and those that can't be made.
     made: HashMap<CacheId, Made>,
     proxy: ProxySettings,
     tls: Option<ClientTls>,
@@ -43,7 +43,7 @@ struct Configured {
 #[derive(Clone)]
 struct Made {
     version: i64,
-    /// Why it is not among the caches.
+    /// Why it could not be made in this version. If it could be in one before, that one is among the caches.
     error: Option<String>,
 }
 
@@ -158,8 +158,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Takes a cache that was made over REST, in this version; the error is why it can't be made. One of the configuration
-    /// file with the same id stays in its place.
+    /// Takes a cache that was made over REST, in this version; the error is why it can't be made, and then it stays as it
+    /// was: who changed it, perhaps a later sidecar, had no wish to end its sessions. One of the configuration file with
+    /// the same id stays in its place.
     pub(crate) fn put(&self, id: &CacheId, version: i64, settings: Result<CacheSettings, String>) {
         let _changing = self.changing();
         let before = {
@@ -175,18 +176,16 @@ impl Registry {
         if let Some(error) = &error {
             tracing::warn!(cache = %id, error, "a cache of a workspace can't be made");
         }
+        let is_made = cache.is_ok();
         {
             let mut now = self.write();
-            match cache {
-                Ok(cache) => drop(now.caches.insert(id.clone(), Arc::new(cache))),
-                Err(_) => drop(now.caches.remove(id)),
+            if let Ok(cache) = cache {
+                now.caches.insert(id.clone(), Arc::new(cache));
             }
-            now.made.insert(id.clone(), Made { version, error: error.clone() });
+            now.made.insert(id.clone(), Made { version, error });
         }
-        match before {
-            Some(before) if error.is_some() => before.end(),
-            Some(before) => before.retire(),
-            None => {}
+        if let Some(before) = before.filter(|_| is_made) {
+            before.retire();
         }
     }
 
@@ -226,7 +225,7 @@ impl Registry {
         self.read().made.iter().map(|(id, made)| (id.clone(), made.version)).collect()
     }
 
-    /// Why a cache that was made over REST serves nobody.
+    /// Why a cache that was made over REST could not be made as it is set now.
     pub(crate) fn error(&self, id: &CacheId) -> Option<String> {
         self.read().made.get(id)?.error.clone()
     }

@@ -2,7 +2,7 @@
 
 mod setup;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use support::{Cluster, Reply, Sidecar, connect, loopback, until};
 use tokio_postgres::error::SqlState;
@@ -244,18 +244,47 @@ async fn other_sidecars_and_later_ones_follow_and_a_bad_row_harms_no_other() -> 
         .await?;
 
     let admin = setup.database.connect().await?;
-    let spoil = "UPDATE integratedb.cache SET settings = '{\"nonsense\": 1}', version = version + 1 WHERE id = $1";
-    admin.execute(spoil, &[&bad]).await?;
-    let error = async || -> Result<Value> {
-        Ok(setup.sidecar.get(&format!("/api/v1/caches/{bad}")).await?.body["data"]["error"].clone())
+    let write = async |settings: &Value| -> Result<()> {
+        let sql = "UPDATE integratedb.cache SET settings = $2, version = version + 1 WHERE id = $1";
+        ensure!(admin.execute(sql, &[&bad, settings]).await? == 1, "no such row");
+        Ok(())
     };
-    until("it is told", async || Ok(!error().await?.is_null())).await?;
-    assert!(error().await?.as_str().is_some_and(|why| why.contains("nonsense")));
-    assert!(setup.client(&bad).await.is_err() && setup.client(&good).await.is_ok());
-    let told = setup.sidecar.get(&format!("/api/v1/caches/{bad}/queries")).await?;
+    let view = async |sidecar: &Sidecar| -> Result<Value> {
+        let reply = sidecar.get(&format!("/api/v1/caches/{bad}")).await?;
+        Ok(reply.body["data"].clone())
+    };
+    // A later version's settings, which this one knows in part.
+    let login = json!({"database": "shop", "user": "app", "of_later": 1});
+    write(&json!({"pool_size": 7, "of_later": {"x": 1}})).await?;
+    until("it is taken", async || Ok(view(&setup.sidecar).await?["pool_size"] == 7)).await?;
+    assert!(view(&setup.sidecar).await?["error"].is_null() && setup.client(&bad).await.is_ok());
+    // What can't be read at all, or has no password, is told, and who is there goes on as before.
+    let session = setup.client(&bad).await?;
+    for (settings, why) in
+        [(json!({"pool_size": "many"}), "many"), (json!({"verifiers": login}), "password")]
+    {
+        write(&settings).await?;
+        until(why, async || {
+            let error = view(&setup.sidecar).await?["error"].clone();
+            Ok(error.as_str().is_some_and(|error| error.contains(why)))
+        })
+        .await?;
+        session.simple_query("SELECT 1").await?;
+        assert!(setup.client(&bad).await.is_ok() && setup.client(&good).await.is_ok());
+    }
+    // A sidecar that has not known it before has nothing to go on with.
+    let mut later = Sidecar::start_with(&setup.database.url(), |config| {
+        config.workspaces.allow_networks = loopback();
+    })
+    .await?;
+    later.set_token(setup.sidecar.token());
+    until("it is told there", async || Ok(!view(&later).await?["error"].is_null())).await?;
+    assert!(through(&later, &bad).await.is_err() && through(&later, &good).await.is_ok());
+    let told = later.get(&format!("/api/v1/caches/{bad}/queries")).await?;
     assert_eq!(told.status, 409, "{}", told.text);
+    later.stop().await?;
     assert_eq!(setup.put(&bad, json!({})).await?.status, 200);
-    assert!(error().await?.is_null() && setup.client(&bad).await.is_ok());
+    assert!(view(&setup.sidecar).await?["error"].is_null() && setup.client(&bad).await.is_ok());
 
     let staying = through(&other, &good).await?;
     assert_eq!(setup.sidecar.delete(&format!("/api/v1/caches/{good}")).await?.status, 204);
@@ -364,7 +393,7 @@ async fn a_stored_password_goes_nowhere_else_and_is_never_shown() -> Result<()> 
     // Not even if somebody writes the row, who has not got the key.
     let update = "UPDATE integratedb.cache SET port = $2, version = version + 1 WHERE id = $1";
     admin.execute(update, &[&cache, &i32::from(port)]).await?;
-    until("it serves nobody", async || {
+    until("it is told", async || {
         let error = setup.sidecar.get(&path).await?.body["data"]["error"].clone();
         Ok(error.as_str().is_some_and(|why| why.contains("password")))
     })

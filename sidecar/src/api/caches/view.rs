@@ -39,7 +39,7 @@ pub(in crate::api) struct CacheView {
         example = "postgres://[USERNAME]:[PASSWORD]@cache.example.com:5432/[DATABASE]?application_name=cache-6f1d0c2b9a8e4f37b5d0a1c2e3f40516"
     )]
     connection_string: Option<String>,
-    /// Why it serves nobody; null if it serves.
+    /// Why it can't be as it is set: it goes on as it was before, or serves nobody. Null if it is as it is set.
     error: Option<String>,
     auth: Auth,
     pool_mode: PoolMode,

@@ -1,6 +1,7 @@
 //! What can be set of a cache over REST, and the settings of the proxy that come of it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Mistake;
@@ -213,6 +214,31 @@ impl Caching {
 }
 
 impl Settings {
+    /// Those that are stored. What a later version has stored besides is passed over: sidecars of both may run.
+    pub(super) fn stored(mut stored: Value) -> Result<Self, serde_json::Error> {
+        let known = serde_json::to_value(Self::with_all_parts())?;
+        keep_known(&mut stored, &known);
+        serde_json::from_value(stored)
+    }
+
+    /// Some that have each field there is.
+    fn with_all_parts() -> Self {
+        let verifiers =
+            Verifiers { database: String::new(), user: String::new(), password: None, query: None };
+        let caching = Caching {
+            database: String::new(),
+            user: String::new(),
+            password: None,
+            mode: Mode::default(),
+            consistency: Consistency::default(),
+            replication: yes(),
+            max_bytes: max_bytes(),
+            max_entry_bytes: max_entry_bytes(),
+            max_lag_ms: max_lag_ms(),
+        };
+        Self { verifiers: Some(verifiers), caching: Some(caching), ..Self::default() }
+    }
+
     /// How clients prove who they are, and how long they keep connections, of which there are so many at most.
     pub(crate) const fn pooling(&self) -> (Auth, PoolMode, usize) {
         (self.auth, self.pool_mode, self.pool_size)
@@ -413,10 +439,41 @@ impl Settings {
     }
 }
 
+/// Takes out fields that are not among those that are known.
+fn keep_known(stored: &mut Value, known: &Value) {
+    let (Value::Object(stored), Value::Object(known)) = (stored, known) else { return };
+    stored.retain(|name, _| known.contains_key(name));
+    for (name, value) in stored {
+        keep_known(value, &known[name]);
+    }
+}
+
 /// A connection string of names and values, whatever is in the values.
 fn pairs(of: &[(&str, &str)]) -> String {
     let quote = |text: &str| text.replace('\\', r"\\").replace('\'', r"\'");
     let pairs: Vec<String> =
         of.iter().map(|(name, value)| format!("{name}='{}'", quote(value))).collect();
     pairs.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_has_stored_besides_is_passed_over() {
+        let ours = json!({"pool_size": 7,
+            "verifiers": {"database": "d", "user": "u", "query": "q"},
+            "caching": {"database": "d", "user": "u", "consistency": {"bounded": 5}, "max_lag_ms": 7}});
+        let mut stored = ours.clone();
+        for part in ["", "/verifiers", "/caching"] {
+            stored.pointer_mut(part).expect("it is there")["of_later"] = json!({"x": 1});
+        }
+        assert!(serde_json::from_value::<Settings>(stored.clone()).is_err(), "a request may not");
+        let read = Settings::stored(stored).expect("the rest is known");
+        assert_eq!(read, serde_json::from_value(ours).expect("it is all known"));
+        assert!(Settings::stored(json!({"pool_size": "many"})).is_err());
+    }
 }

@@ -83,9 +83,9 @@ impl Row {
         self.credentials.is_some()
     }
 
-    /// What is set of it. The error is for people: a row of another version, perhaps.
+    /// What is set of it. The error is for people: a row of a later version, perhaps.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
-        serde_json::from_value(self.settings.clone())
+        Settings::stored(self.settings.clone())
             .map_err(|error| format!("its settings can't be read: {error}"))
     }
 }
