@@ -38,6 +38,7 @@ struct Shared {
     notifications: Arc<Notifications>,
     sockets: Arc<Sockets>,
     sync: Arc<SyncHandle>,
+    max_workspaces: u32,
 }
 
 impl App {
@@ -74,6 +75,7 @@ impl App {
             notifications,
             sockets,
             sync,
+            max_workspaces: config.workspaces.max_workspaces,
         }))
     }
 
@@ -106,6 +108,11 @@ impl App {
     /// Requests that may be sent twice.
     pub(crate) fn repeats(&self) -> &Repeats {
         &self.0.repeats
+    }
+
+    /// The most workspaces that one user may own.
+    pub(super) fn max_workspaces(&self) -> u32 {
+        self.0.max_workspaces
     }
 
     /// The authorization server.

@@ -8,7 +8,7 @@
 //!   client has prepared and set outlive the connection it did that on.
 //! - `registry` holds the `cache`s; each has `pool`s of `backend`s, which are connections to its `origin`.
 //! - `scram`, `password`, `verifiers`, `tls` and `endpoint` are about who is who; `cancel` about stopping the right query.
-//! - `observe` counts by template; `settings` is what can be configured; `report` how Postgres tells of errors.
+//! - `observe` counts by template, `parser` looks into their texts; `settings` is what can be configured; `report` how Postgres tells of errors.
 
 pub(crate) mod backend;
 mod buffer;
@@ -21,6 +21,7 @@ pub(crate) mod metrics;
 pub(crate) mod observe;
 pub(crate) mod origin;
 mod params;
+mod parser;
 pub(crate) mod password;
 mod pool;
 pub(crate) mod random;

@@ -2,17 +2,17 @@
 //!
 //! A text is looked into once: its hash leads to what is known of it from then on. Hashes are keyed and of 128
 //! bits, so that no two texts share one by chance or intent; the text itself is not kept, only its template, in
-//! which `?` stands for every constant. Parsing, which is slow, happens on a thread of its own.
+//! which `?` stands for every constant. Parsing, which is slow, happens on another thread (`parser`).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use integratedb_template::{Analysis, Class, Effects, Outline, Shape};
 use siphasher::sip128::SipHasher13;
 
+use super::parser::Line;
 use crate::cache::CacheFigures;
 
 /// Upper bounds of the latency histogram's buckets, in microseconds; one more bucket is for what is above.
@@ -23,9 +23,6 @@ pub(crate) const BOUNDS: [u64; 18] = [
 
 /// Texts that are remembered by their hash, at most twice as many.
 const REMEMBERED: usize = 20_000;
-
-/// Texts that wait to be parsed; beyond, one more is parsed when it is seen next.
-const WAITING: usize = 256;
 
 /// What a text was found to be.
 #[derive(Debug)]
@@ -142,7 +139,7 @@ impl Figures {
 }
 
 impl Template {
-    fn new(text: &str, class: Class) -> Self {
+    pub(super) fn new(text: &str, class: Class) -> Self {
         let id = u128::from(SipHasher13::new().hash(text.as_bytes())) as u64;
         Self {
             id,
@@ -154,6 +151,12 @@ impl Template {
             last_seen: AtomicU64::new(now()),
             known_calls: AtomicU64::new(0),
         }
+    }
+
+    /// Takes what the parser found.
+    pub(super) fn learn(&self, analysis: Analysis) {
+        // What it found before counts.
+        let _ = self.analysis.set(analysis);
     }
 
     /// What the parser found; `None` until it has looked.
@@ -276,7 +279,8 @@ pub(crate) struct Queries {
     most: usize,
     /// What was seen in templates that had to go, and in texts too long to look into.
     others: Arc<Seen>,
-    parser: SyncSender<(Arc<Template>, String)>,
+    /// What is to be parsed.
+    line: Arc<Line>,
 }
 
 /// Two generations: when the younger is full it becomes the older, and the older is forgotten.
@@ -289,16 +293,6 @@ struct Memory {
 impl Queries {
     /// Keeps the figures of at most `most` templates, and tells texts apart by hashes made with `key`.
     pub(crate) fn new(most: usize, key: [u8; 16]) -> Self {
-        let (parser, texts) = sync_channel::<(Arc<Template>, String)>(WAITING);
-        // Ends when the sender is gone.
-        std::thread::Builder::new()
-            .name("parser".to_owned())
-            .spawn(move || {
-                for (template, text) in texts {
-                    template.analysis.get_or_init(|| integratedb_template::analyze(&text));
-                }
-            })
-            .expect("a thread can be started");
         let others = Seen {
             template: Arc::new(Template::new("(others)", Class::Other)),
             class: Class::Other,
@@ -315,7 +309,7 @@ impl Queries {
             templates: Mutex::default(),
             most: most.max(1),
             others: Arc::new(others),
-            parser,
+            line: Arc::default(),
         }
     }
 
@@ -347,10 +341,8 @@ impl Queries {
         let template = self.template(&shape.template, shape.class);
         template.last_seen.store(now(), Relaxed);
         if template.analysis.get().is_none() {
-            // When too many wait, the next text of this template is parsed.
-            let _ = self
-                .parser
-                .try_send((Arc::clone(&template), String::from_utf8_lossy(text).into_owned()));
+            let text = String::from_utf8_lossy(text).into_owned();
+            self.line.push(Arc::clone(&template), text);
         }
         Seen {
             template,
@@ -525,6 +517,7 @@ mod tests {
 
     #[test]
     fn tables_are_found_in_time() {
+        crate::proxy::parser::start().expect("a thread can be started");
         let queries = Queries::new(16, [1; 16]);
         let seen = queries.see(b"SELECT * FROM shop.items WHERE id = 1");
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -14,9 +14,9 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-use super::login;
 use super::registry::{ProxyError, Registry};
 use super::settings::{Caches, ProxySettings};
+use super::{login, parser};
 
 /// How often what is old is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -48,6 +48,7 @@ impl Proxy {
         }
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
+        parser::start()?;
         let registry = Arc::new(Registry::new(settings, caches)?);
         let end = CancellationToken::new();
         let mut workers = Vec::new();

@@ -66,6 +66,13 @@ pub(crate) async fn owners_besides(
     Ok(tx.query_one(sql, &[&workspace, &user]).await?.get(0))
 }
 
+/// How many workspaces a user owns.
+pub(crate) async fn owned(client: &impl GenericClient, user: i64) -> Result<i64, DbError> {
+    let sql =
+        "SELECT count(*) FROM integratedb.workspace_member WHERE user_id = $1 AND role = 'owner'";
+    Ok(client.query_one(sql, &[&user]).await?.get(0))
+}
+
 /// Makes a user a member, or gives a member another role. `None` if there is no such user.
 pub(crate) async fn put_member(
     tx: &Transaction<'_>,

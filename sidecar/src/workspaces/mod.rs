@@ -10,10 +10,10 @@ mod settings;
 mod store;
 
 pub(crate) use members::{
-    Member, member, members, of_user, owners_besides, put_member, remove_member,
+    Member, member, members, of_user, owned, owners_besides, put_member, remove_member,
 };
 pub use role::Role;
 pub use settings::WorkspaceSettings;
 pub(crate) use store::{
-    Workspace, cache_names, create, delete, find, list, lock, of_cache, rename, role,
+    Workspace, cache_names, create, delete, find, hold_user, list, lock, of_cache, rename, role,
 };

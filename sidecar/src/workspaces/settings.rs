@@ -16,8 +16,12 @@ pub struct WorkspaceSettings {
     pub hostname: Option<String>,
     /// The port that they connect to; unless told, the one that the proxy listens on.
     pub port: Option<u16>,
+    /// The most workspaces that one user may own.
+    pub max_workspaces: u32,
     /// The most caches of a workspace.
     pub max_caches: u32,
+    /// The most caches of all workspaces together.
+    pub max_caches_total: u32,
     /// The most memory that the settings of a workspace's cache may ask for, in bytes.
     pub max_cache_bytes: usize,
     /// A file with 32 bytes, or 64 hexadecimal digits: what credentials in the settings of caches are sealed with.
@@ -32,7 +36,9 @@ impl Default for WorkspaceSettings {
             allow_networks: Vec::new(),
             hostname: None,
             port: None,
+            max_workspaces: 20,
             max_caches: 100,
+            max_caches_total: 10_000,
             max_cache_bytes: 256 << 20,
             key_file: None,
             audit_days: 400,

@@ -87,6 +87,13 @@ pub(crate) async fn find(
     client.query_opt(&sql, &[&workspace, &user]).await?.as_ref().map(Workspace::read).transpose()
 }
 
+/// Holds a user until the end of the transaction, so that of the workspaces it makes one comes after the other.
+pub(crate) async fn hold_user(tx: &Transaction<'_>, user: i64) -> Result<(), DbError> {
+    let sql = "SELECT FROM integratedb.users WHERE id = $1 FOR NO KEY UPDATE";
+    tx.execute(sql, &[&user]).await?;
+    Ok(())
+}
+
 /// Makes a workspace that has no member yet, and gives its id.
 pub(crate) async fn create(tx: &Transaction<'_>, name: &str) -> Result<i64, DbError> {
     let sql = "INSERT INTO integratedb.workspace (name) VALUES ($1) RETURNING id";

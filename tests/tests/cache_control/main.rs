@@ -464,3 +464,70 @@ async fn settings_are_checked_and_a_password_needs_a_key() -> Result<()> {
     assert_eq!(reply.body["data"]["pool_size"], 20);
     Ok(())
 }
+
+/// The threads of this process that parse queries.
+fn parsers() -> Result<usize> {
+    let mut count = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        // One that ends meanwhile is none.
+        let name = std::fs::read_to_string(task?.path().join("comm")).unwrap_or_default();
+        count += usize::from(name.trim_end() == "parser");
+    }
+    Ok(count)
+}
+
+#[tokio::test]
+async fn many_caches_are_parsed_for_by_one_thread() -> Result<()> {
+    let setup = Setup::new().await?;
+    for number in 0..5 {
+        let cache = setup.create(&format!("cache {number}")).await?;
+        setup.client(&cache).await?.simple_query("SELECT name FROM items WHERE id = 7").await?;
+        let path = format!("/api/v1/caches/{cache}/queries");
+        until("what was asked is parsed", async || {
+            let queries = setup.sidecar.get(&path).await?;
+            Ok(queries.text.contains("\"public.items\"") || queries.text.contains("\"items\""))
+        })
+        .await?;
+    }
+    assert_eq!(parsers()?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn workspaces_and_caches_have_an_end() -> Result<()> {
+    let setup = Setup::with(|config| {
+        config.workspaces.max_workspaces = 2;
+        config.workspaces.max_caches_total = 1;
+    })
+    .await?;
+    let sidecar = &setup.sidecar;
+    let make =
+        async || sidecar.post("/api/v1/workspaces", json!({"workspace": {"name": "more"}})).await;
+    let second = make().await?;
+    assert_eq!(second.status, 201, "{}", second.text);
+    let third = make().await?;
+    assert!(third.status == 409 && third.text.contains("2 workspaces"), "{}", third.text);
+    // Nor does anybody get there by being made an owner of others' workspaces.
+    let user = |name: &str| json!({"user": {"username": name, "password": "correct horse"}});
+    let eve = sidecar.post("/api/v1/users", user("eve")).await?;
+    let others =
+        workspace(&setup.database, "others", &[("eve", "owner"), ("root", "admin")]).await?;
+    let admin = setup.database.connect().await?;
+    let root: i64 = admin
+        .query_one("SELECT id FROM integratedb.users WHERE username = 'root'", &[])
+        .await?
+        .get(0);
+    let path = format!("/api/v1/workspaces/{others}/members/{root}");
+    let request = sidecar.http().put(sidecar.url(&path));
+    let token = eve.body["data"]["token"].as_str().context("no token")?;
+    let body = json!({"member": {"role": "owner"}});
+    let reply = Reply::of(request.bearer_auth(token).json(&body).send().await?).await?;
+    assert!(reply.status == 409 && reply.text.contains("2 workspaces"), "{}", reply.text);
+
+    setup.create("first").await?;
+    let mut elsewhere = setup.body("second");
+    elsewhere["cache"]["workspace"] = second.body["data"]["id"].clone();
+    let full = sidecar.post("/api/v1/caches", elsewhere).await?;
+    assert!(full.status == 409 && full.text.contains("All workspaces"), "{}", full.text);
+    Ok(())
+}

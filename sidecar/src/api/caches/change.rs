@@ -192,6 +192,13 @@ pub(in crate::api) async fn create(
             "The workspace has {most} caches, which is the most."
         )));
     }
+    // Those that are added at the same moment elsewhere may come on top: it bounds what a process has to hold.
+    let most = app.caches().most_in_all();
+    if store::count_all(&*transaction).await? >= i64::from(most) {
+        return Err(ApiError::Conflict(format!(
+            "All workspaces together have {most} caches, which is the most."
+        )));
+    }
     let row = store::insert(&*transaction, &id, owner, &name, &hostname, port).await?;
     let row = row.ok_or_else(|| taken(&name))?;
     let subject = path(&row.id);

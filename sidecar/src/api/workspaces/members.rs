@@ -129,7 +129,7 @@ enum Wish {
 
 /// Changes whether a user is a member and what it may do; gives what it is then.
 async fn change(
-    tx: &Transaction<'_>,
+    (app, tx): (&App, &Transaction<'_>),
     access: &Access,
     user: i64,
     wish: Wish,
@@ -164,6 +164,12 @@ async fn change(
         return Err(ApiError::Conflict(
             "The workspace has no other owner; make another member one first.".to_owned(),
         ));
+    }
+    let becomes_owner = to == Some(Role::Owner) && from != to;
+    let most = app.max_workspaces();
+    if becomes_owner && workspaces::owned(&**tx, user).await? >= i64::from(most) {
+        let why = format!("The user owns {most} workspaces, which is the most.");
+        return Err(ApiError::Conflict(why));
     }
     let after = match to {
         Some(role) => {
@@ -205,7 +211,8 @@ pub(super) async fn list_members(
     responses((status = 201, body = Data<MemberView>,
         headers(("Location" = String, description = "The path of the new member."),
             ("ETag" = String, description = "For If-Match."))),
-        (status = 403), (status = 404), (status = 409, description = "The user is a member already.")))]
+        (status = 403), (status = 404),
+        (status = 409, description = "The user is a member already, or is to be an owner and owns as many as one may.")))]
 pub(super) async fn add_member(
     State(app): State<App>,
     access: Access,
@@ -223,7 +230,7 @@ pub(super) async fn add_member(
     };
     let user: i64 =
         user.ok_or_else(|| ApiError::field("username", "is the name of no user"))?.get(0);
-    let member = change(&tx, &access, user, Wish::Add(role), None).await?;
+    let member = change((&app, &tx), &access, user, Wish::Add(role), None).await?;
     let member = member.as_ref().ok_or(ApiError::NotFound)?;
     tx.commit().await?;
     let location = [(header::LOCATION, format!("/api/v1/workspaces/{workspace}/members/{user}"))];
@@ -239,7 +246,8 @@ pub(super) async fn add_member(
     responses((status = 200, body = Data<MemberView>,
         headers(("ETag" = String, description = "For If-Match."))), (status = 403),
         (status = 404, description = "There is no such workspace or user."),
-        (status = 409, description = "The workspace has no other owner."), (status = 412)))]
+        (status = 409, description = "The workspace has no other owner, or the user owns as many as one may."),
+        (status = 412)))]
 pub(super) async fn put_member(
     State(app): State<App>,
     access: Access,
@@ -249,7 +257,8 @@ pub(super) async fn put_member(
 ) -> Result<Tagged<MemberView>, ApiError> {
     let mut client = app.client().await?;
     let tx = client.transaction().await?;
-    let member = change(&tx, &access, user, Wish::Put(body.member.role), Some(&if_match)).await?;
+    let member =
+        change((&app, &tx), &access, user, Wish::Put(body.member.role), Some(&if_match)).await?;
     let member = member.as_ref().ok_or(ApiError::NotFound)?;
     tx.commit().await?;
     Ok(MemberView::from(member).tagged())
@@ -272,7 +281,7 @@ pub(super) async fn remove_member(
 ) -> Result<StatusCode, ApiError> {
     let mut client = app.client().await?;
     let tx = client.transaction().await?;
-    change(&tx, &access, user, Wish::Remove, Some(&if_match)).await?;
+    change((&app, &tx), &access, user, Wish::Remove, Some(&if_match)).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -138,7 +138,7 @@ pub(super) async fn list_workspaces(
     responses((status = 201, body = Data<WorkspaceView>,
         headers(("Location" = String, description = "The path of the new workspace."),
             ("ETag" = String, description = "For If-Match."))),
-        (status = 403)))]
+        (status = 403), (status = 409, description = "The caller owns as many workspaces as one may.")))]
 pub(super) async fn create_workspace(
     State(app): State<App>,
     access: Access,
@@ -148,6 +148,12 @@ pub(super) async fn create_workspace(
     let user = access.principal()?.user;
     let mut client = app.client().await?;
     let tx = client.transaction().await?;
+    workspaces::hold_user(&tx, user).await?;
+    let most = app.max_workspaces();
+    if workspaces::owned(&*tx, user).await? >= i64::from(most) {
+        let why = format!("You own {most} workspaces, which is the most.");
+        return Err(ApiError::Conflict(why));
+    }
     let id = workspaces::create(&tx, &name).await?;
     let owner = workspaces::put_member(&tx, id, user, Role::Owner).await?;
     // Whoever was deleted just now has no workspaces to make.

@@ -76,6 +76,11 @@ impl CacheKeeper {
         self.settings.max_caches
     }
 
+    /// The most caches of all workspaces together.
+    pub(crate) const fn most_in_all(&self) -> u32 {
+        self.settings.max_caches_total
+    }
+
     /// Asks whether an origin can be one: another Postgres answers there.
     pub(crate) async fn probe(&self, hostname: &str, port: u16) -> Result<(), Mistake> {
         let is_here =

@@ -150,6 +150,11 @@ pub(crate) async fn count(
     Ok(Some(client.query_one(sql, &[&workspace]).await?.get(0)))
 }
 
+/// How many caches all workspaces have together.
+pub(crate) async fn count_all(client: &impl GenericClient) -> Result<i64, DbError> {
+    Ok(client.query_one("SELECT count(*) FROM integratedb.cache", &[]).await?.get(0))
+}
+
 /// Adds a cache; `None` if the workspace has one of that name.
 pub(crate) async fn insert(
     client: &impl GenericClient,
