@@ -178,7 +178,7 @@ async fn every_example_is_what_its_schema_allows() -> Result<()> {
 
 #[tokio::test]
 async fn what_an_operation_needs_is_what_the_rules_say() -> Result<()> {
-    let with_issuer = document(Some("https://id.example/")).await?;
+    let with_issuer = document(Some("https://id.example")).await?;
     let security = |document: &Value, of: &str| {
         let found = operations(document).into_iter().find(|(name, _)| name == of);
         found.map(|(_, operation)| operation["security"].clone()).context(of.to_owned())

@@ -515,46 +515,6 @@ async fn a_push_that_the_database_can_t_note_holds_up_no_other() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_work_reads_no_more_than_that() -> Result<()> {
-    let bench = Bench::start().await?;
-    let client = bench.database.connect().await?;
-    // Models that are done, and enough that are due for Postgres to reckon with many.
-    client
-        .batch_execute(
-            "INSERT INTO integratedb.sync_record (tenant_id, class, key)
-             SELECT -1, 'item', g::text FROM generate_series(1, 20000) g;
-             INSERT INTO integratedb.sync_model (tenant_id, record_id)
-             SELECT -1, id FROM integratedb.sync_record ORDER BY id;
-             INSERT INTO integratedb.sync_entry (tenant_id, model_id, is_gone, data)
-             SELECT -1, id, false, '{\"value\": \"x\"}' FROM integratedb.sync_model ORDER BY id;
-             INSERT INTO integratedb.sync_update (model_id, tenant_id, entry_id, due_at)
-             SELECT e.model_id, -1, e.id, CASE WHEN r.key::integer <= 1000 THEN now() END
-             FROM integratedb.sync_entry e JOIN integratedb.sync_model m ON m.id = e.model_id
-             JOIN integratedb.sync_record r ON r.id = m.record_id;
-             INSERT INTO integratedb.sync_state (integration_id, model_id, wanted, is_gone, presence)
-             SELECT i.id, e.model_id, e.id, false, 'present'
-             FROM integratedb.sync_entry e, integratedb.sync_integration i;
-             ANALYZE integratedb.sync_record, integratedb.sync_model, integratedb.sync_entry, integratedb.sync_update,
-                     integratedb.sync_state;
-             SELECT pg_stat_reset()",
-        )
-        .await?;
-    for key in 1..=1000 {
-        bench.world.set("item", &key.to_string(), "y");
-    }
-    bench.work()?;
-    bench.world.is_in_step().await?;
-    let read = "SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_user_tables
-                WHERE relname IN ('sync_record', 'sync_model', 'sync_entry', 'sync_update', 'sync_state')";
-    until("Postgres has counted", || async { Ok(bench.number(read).await? > 5_000) }).await?;
-    // Some ten of each table for each model; all of one table for each look would be millions.
-    let read = bench.number(read).await?;
-    ensure!(read < 200_000, "{read} rows were read for 1000 models");
-    bench.end().await;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn new_models_can_be_notified_by_many_at_once() -> Result<()> {
     let bench = Arc::new(Bench::start().await?);
     let tasks: Vec<_> = (0..16)

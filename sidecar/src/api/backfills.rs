@@ -135,6 +135,7 @@ async fn check(client: &tokio_postgres::Client, stakeholder: i64) -> Result<(), 
 #[into_params(parameter_in = Query)]
 pub(super) struct Which {
     /// Those that are so.
+    #[param(inline)]
     state: Option<BackfillState>,
     /// Those before the one with this id.
     before: Option<i64>,

@@ -59,6 +59,7 @@ pub(super) struct Rotation {
 #[into_params(parameter_in = Query)]
 pub(super) struct Filter {
     /// Those that are so: `running`, `failing`, `disabled` or `paused`.
+    #[param(inline)]
     state: Option<ChannelState>,
     /// Those after the one with this name.
     after: Option<String>,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
     Deserialize,
     utoipa::ToSchema,
 )]
+#[schema(as = ApplicationScope)]
 pub enum Scope {
     /// See caches, their queries and their state.
     #[serde(rename = "caches:read")]
