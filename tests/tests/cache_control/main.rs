@@ -1,5 +1,6 @@
 //! Caches that are made over REST: from nothing to a query and back, what is refused, and who may touch what.
 
+mod changes;
 mod setup;
 
 use anyhow::{Context, Result, ensure};

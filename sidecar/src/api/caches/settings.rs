@@ -1,7 +1,7 @@
 //! `/api/v1/caches/:id/settings`: what is set of a cache of a workspace.
 
 use axum::extract::{Path, State};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::change::{no_row, path, take};
@@ -26,6 +26,26 @@ fn settings(row: &Row) -> Settings {
     row.settings().unwrap_or_default()
 }
 
+/// What the tag of settings is of: also of the passwords, which are not shown, and of the host that they are for.
+#[derive(Serialize)]
+struct Settable<'a> {
+    settings: Settings,
+    hostname: &'a str,
+    port: u16,
+    sealed: Option<&'a [u8]>,
+}
+
+impl<'a> Settable<'a> {
+    fn of(row: &'a Row) -> Self {
+        let settings = settings(row);
+        Self { settings, hostname: &row.hostname, port: row.port, sealed: row.sealed() }
+    }
+}
+
+fn tagged(row: &Row) -> Tagged<Settings> {
+    Tagged::with(settings(row), &Settable::of(row))
+}
+
 /// Shows all settings, without passwords.
 #[utoipa::path(get, path = "/api/v1/caches/{id}/settings", tag = "caches", security(("token" = [])),
     params(("id" = String, Path, description = "The cache's id.", example = "cache-6f1d0c2b9a8e4f37b5d0a1c2e3f40516")),
@@ -38,7 +58,7 @@ pub(in crate::api) async fn show(
     Path(id): Path<String>,
 ) -> Result<Tagged<Settings>, ApiError> {
     let row = store::find(&**app.client().await?, &id).await?;
-    Ok(Tagged::new(settings(&row.ok_or_else(|| no_row(&app, &id))?)))
+    Ok(tagged(&row.ok_or_else(|| no_row(&app, &id))?))
 }
 
 /// Replaces all settings: what is left out gets its default. Only a password that is left out stays, if it is for the
@@ -60,7 +80,7 @@ pub(in crate::api) async fn put(
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     let before = store::lock(&*transaction, &id).await?.ok_or_else(|| no_row(&app, &id))?;
-    if_match.check(Some(&settings(&before)))?;
+    if_match.check(Some(&Settable::of(&before)))?;
     let after = app.caches().configured(&before, body.settings).map_err(ApiError::Fields)?;
     let after = store::update(&*transaction, &after).await?;
     let change = Change {
@@ -74,5 +94,5 @@ pub(in crate::api) async fn put(
     transaction.commit().await?;
     drop(client);
     take(&app, &id).await;
-    Ok(Tagged::new(settings(&after)))
+    Ok(tagged(&after))
 }

@@ -83,6 +83,11 @@ impl Row {
         self.credentials.is_some()
     }
 
+    /// Its passwords, sealed: each time they are written, they look different.
+    pub(crate) fn sealed(&self) -> Option<&[u8]> {
+        self.credentials.as_deref()
+    }
+
     /// What is set of it. The error is for people: a row of a later version, perhaps.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
         Settings::stored(self.settings.clone())

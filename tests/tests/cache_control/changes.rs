@@ -1,0 +1,85 @@
+//! Changes of caches: of what was read, by who still may, and by several at once.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use support::Reply;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::setup::Setup;
+
+/// One whose sidecar keeps passwords, and a user of the origin who may do anything.
+async fn with_key() -> Result<Setup> {
+    let folder = tempfile::tempdir()?;
+    let key = folder.path().join("key");
+    std::fs::write(&key, [7; 32])?;
+    let setup = Setup::with(|config| config.workspaces.key_file = Some(key)).await?;
+    let roles = "CREATE ROLE asker SUPERUSER LOGIN PASSWORD 'one'";
+    setup.database.connect().await?.batch_execute(roles).await?;
+    Ok(setup)
+}
+
+/// Settings that keep answers and share connections.
+fn shared(password: &str) -> Value {
+    let login = json!({"database": "shop", "user": "asker", "password": password});
+    json!({"auth": "scram", "pool_mode": "transaction", "verifiers": login, "caching": login})
+}
+
+/// What is to be changed only if it has this tag.
+async fn only(
+    setup: &Setup,
+    method: &str,
+    path: &str,
+    tag: &str,
+    body: Option<Value>,
+) -> Result<Reply> {
+    let sidecar = &setup.sidecar;
+    let request = sidecar.http().request(method.parse()?, sidecar.url(path));
+    let request = request.bearer_auth(sidecar.token().unwrap_or_default()).header("if-match", tag);
+    let request = match body {
+        Some(body) => request.json(&body),
+        None => request,
+    };
+    Reply::of(request.send().await?).await
+}
+
+fn tag(reply: &Reply) -> Result<String> {
+    let tag = reply.headers.get("etag").with_context(|| format!("no tag: {}", reply.text))?;
+    Ok(tag.to_str()?.to_owned())
+}
+
+/// Answers a client as a Postgres without TLS does.
+async fn answer(stream: &mut TcpStream) -> Result<()> {
+    stream.read_exact(&mut [0; 8]).await?;
+    Ok(stream.write_all(b"N").await?)
+}
+
+#[tokio::test]
+async fn a_tag_of_settings_is_also_of_passwords_and_of_the_origin() -> Result<()> {
+    let setup = with_key().await?;
+    let cache = setup.create("main").await?;
+    let path = format!("/api/v1/caches/{cache}/settings");
+    let put = async |password: &str, tag: &str| {
+        only(&setup, "PUT", &path, tag, Some(json!({"settings": shared(password)}))).await
+    };
+    let first = put("one", &tag(&setup.sidecar.get(&path).await?)?).await?;
+    assert_eq!(first.status, 200, "{}", first.text);
+    let first = tag(&first)?;
+    assert_eq!(tag(&setup.sidecar.get(&path).await?)?, first, "reading changes nothing");
+    let second = put("two", &first).await?;
+    assert_eq!(second.status, 200, "{}", second.text);
+    assert_ne!(tag(&second)?, first);
+    assert_eq!(put("three", &first).await?.status, 412);
+
+    let plain = setup.put(&cache, json!({})).await?;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await?;
+    let moved = json!({"cache": {"port": elsewhere.local_addr()?.port()}});
+    let of_cache = format!("/api/v1/caches/{cache}");
+    let (moved, answered) = tokio::join!(setup.sidecar.put(&of_cache, moved), async {
+        answer(&mut elsewhere.accept().await?.0).await
+    });
+    answered?;
+    assert_eq!(moved?.status, 200);
+    assert_eq!(put("one", &tag(&plain)?).await?.status, 412, "it would go to another host");
+    Ok(())
+}
