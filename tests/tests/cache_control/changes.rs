@@ -83,3 +83,19 @@ async fn a_tag_of_settings_is_also_of_passwords_and_of_the_origin() -> Result<()
     assert_eq!(put("one", &tag(&plain)?).await?.status, 412, "it would go to another host");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_list_of_caches_links_to_its_next_page() -> Result<()> {
+    let setup = Setup::new().await?;
+    setup.create("one").await?;
+    setup.create("two").await?;
+    let path = format!("/api/v1/caches?workspace={}&limit=1", setup.workspace);
+    let page = setup.sidecar.get(&path).await?;
+    let next = page.body["next"].as_i64().context("no next page")?;
+    let link = page.headers.get("link").context("no link")?.to_str()?;
+    assert_eq!(link, format!("<{path}&after={next}>; rel=\"next\""));
+    let last =
+        setup.sidecar.get(&format!("{path}&after={next}&limit=2").replace("&limit=1", "")).await?;
+    assert!(last.headers.get("link").is_none(), "{}", last.text);
+    Ok(())
+}

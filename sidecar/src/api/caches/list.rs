@@ -1,6 +1,5 @@
 //! Showing caches.
 
-use axum::Json;
 use axum::extract::{Path, State};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -45,7 +44,7 @@ pub(in crate::api) async fn list(
     State(app): State<App>,
     access: Access,
     Asked(filter): Asked<Filter>,
-) -> Result<Json<Page<CacheView>>, ApiError> {
+) -> Result<Page<CacheView>, ApiError> {
     let principal = access.principal()?;
     if filter.name.as_deref().is_some_and(|name| name.contains('\0')) {
         return Err(ApiError::BadRequest("Bad Request: no name has a zero byte".to_owned()));
@@ -79,7 +78,7 @@ pub(in crate::api) async fn list(
     }
     let is_full = i64::try_from(data.len()).unwrap_or_default() == most;
     let next = data.last().filter(|_| is_full).map(|(number, _)| *number);
-    Ok(Json(Page { data: data.into_iter().map(|(_, view)| view).collect(), next }))
+    Ok(Page { data: data.into_iter().map(|(_, view)| view).collect(), next })
 }
 
 /// Shows a cache.
