@@ -85,6 +85,31 @@ async fn a_tag_of_settings_is_also_of_passwords_and_of_the_origin() -> Result<()
 }
 
 #[tokio::test]
+async fn of_caches_that_want_one_name_at_once_one_gets_it() -> Result<()> {
+    let setup = Setup::new().await?;
+    let (one, two) = (setup.create("one").await?, setup.create("two").await?);
+    for round in 0..10 {
+        let name = format!("round {round}");
+        let rename = |cache: &str| {
+            let (path, body) =
+                (format!("/api/v1/caches/{cache}"), json!({"cache": {"name": name}}));
+            let sidecar = &setup.sidecar;
+            async move { sidecar.put(&path, body).await }
+        };
+        let made = setup.sidecar.post("/api/v1/caches", setup.body(&name));
+        let (first, second, made) = tokio::join!(rename(&one), rename(&two), made);
+        let mut statuses = Vec::new();
+        for (reply, good) in [(first?, 200), (second?, 200), (made?, 201)] {
+            let is_told = reply.status == 409 && reply.text.contains("already");
+            ensure!(reply.status == good || is_told, "{}: {}", reply.status, reply.text);
+            statuses.push(reply.status != 409);
+        }
+        assert_eq!(statuses.iter().filter(|got_it| **got_it).count(), 1);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_list_of_caches_links_to_its_next_page() -> Result<()> {
     let setup = Setup::new().await?;
     setup.create("one").await?;
