@@ -16,8 +16,9 @@ use super::body::Data;
 use super::caches::find;
 use super::error::ApiError;
 use super::extract::{Authenticated, Json};
+use super::tag::{IfMatch, Tagged};
 use crate::audit::{self, Change};
-use crate::cache::{Consistency, Decision, Engine, Mode, Plan, Rule};
+use crate::cache::{Consistency, Decision, Engine, Mode, Plan, Rule, Rules};
 use crate::db::{DbError, rules};
 use crate::proxy::observe::Template;
 use crate::workspaces::caches::store;
@@ -301,19 +302,21 @@ struct RuleView {
 /// All rules.
 #[utoipa::path(get, path = "/api/v1/caches/{id}/rules", tag = "caches", params(("id" = String, Path)),
     security(("token" = [])),
-    responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
+    responses((status = 200, body = Data<RulesView>,
+            headers(("ETag" = String, description = "Of all rules and the mode, for `If-Match`."))),
+        (status = 404), (status = 409)))]
 pub(super) async fn rules(
     _: Authenticated,
     State(app): State<App>,
     Path(id): Path<String>,
-) -> Result<Data<RulesView>, ApiError> {
+) -> Result<Tagged<RulesView>, ApiError> {
     let engine = engine(&app, &id)?;
-    Ok(Data { data: RulesView::of(&engine) })
+    Ok(Tagged::new(RulesView::of(&engine, &engine.rules())))
 }
 
 impl RulesView {
-    fn of(engine: &Engine) -> Self {
-        let rules = engine.rules();
+    /// These rules, in a cache with the settings of this one.
+    fn of(engine: &Engine, rules: &Rules) -> Self {
         let templates = rules.templates.iter().map(|(id, rule)| RuleView {
             kind: "template",
             name: format!("{id:016x}"),
@@ -326,22 +329,26 @@ impl RulesView {
         });
         let mut all: Vec<RuleView> = templates.chain(tables).collect();
         all.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-        Self { mode: engine.mode(), rules: all }
+        Self { mode: rules.mode.unwrap_or(engine.settings().mode), rules: all }
     }
 }
 
 /// Sets the rule of a template or a table. It takes effect at once: answers that it forbids are dropped.
 #[utoipa::path(put, path = "/api/v1/caches/{id}/rules/{kind}/{name}", tag = "caches", request_body = Rule,
     params(("id" = String, Path), ("kind" = String, Path, description = "`template` or `table`"),
-        ("name" = String, Path, description = "a template's id, or a table as schema.name")),
+        ("name" = String, Path, description = "a template's id, or a table as schema.name"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the rules that were read.")),
     security(("token" = [])),
-    responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
+    responses((status = 200, body = Data<RulesView>,
+            headers(("ETag" = String, description = "Of all rules and the mode, for `If-Match`."))),
+        (status = 404), (status = 409), (status = 412)))]
 pub(super) async fn put_rule(
     access: Access,
     State(app): State<App>,
     Path((id, kind, name)): Path<(String, String, String)>,
+    if_match: IfMatch,
     Json(rule): Json<Rule>,
-) -> Result<Data<RulesView>, ApiError> {
+) -> Result<Tagged<RulesView>, ApiError> {
     let engine = engine(&app, &id)?;
     let kind = kind_of(&kind, &name)?;
     if rule.cache == Some(false) && rule.ttl_ms.is_some() {
@@ -350,6 +357,8 @@ pub(super) async fn put_rule(
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     hold(&transaction, &access, &id).await?;
+    let read = rules::of(&*transaction, &id).await?;
+    if_match.check(Some(&RulesView::of(&engine, &read)))?;
     let before = rules::lock(&*transaction, &id, kind, &name).await?;
     rules::set(&*transaction, &id, kind, &name, &rule).await?;
     let change = Change {
@@ -367,18 +376,25 @@ pub(super) async fn put_rule(
 
 /// Takes the rule of a template or a table away.
 #[utoipa::path(delete, path = "/api/v1/caches/{id}/rules/{kind}/{name}", tag = "caches",
-    params(("id" = String, Path), ("kind" = String, Path), ("name" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
+    params(("id" = String, Path), ("kind" = String, Path), ("name" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the rules that were read.")),
+    security(("token" = [])),
+    responses((status = 200, body = Data<RulesView>,
+            headers(("ETag" = String, description = "Of all rules and the mode, for `If-Match`."))),
+        (status = 404), (status = 409), (status = 412)))]
 pub(super) async fn delete_rule(
     access: Access,
     State(app): State<App>,
     Path((id, kind, name)): Path<(String, String, String)>,
-) -> Result<Data<RulesView>, ApiError> {
+    if_match: IfMatch,
+) -> Result<Tagged<RulesView>, ApiError> {
     let engine = engine(&app, &id)?;
     let kind = kind_of(&kind, &name)?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     hold(&transaction, &access, &id).await?;
+    let read = rules::of(&*transaction, &id).await?;
+    if_match.check(Some(&RulesView::of(&engine, &read)))?;
     let before = rules::lock(&*transaction, &id, kind, &name).await?.ok_or(ApiError::NotFound)?;
     rules::remove(&*transaction, &id, kind, &name).await?;
     let change = Change {
@@ -403,18 +419,25 @@ pub(super) struct ModeBody {
 
 /// Sets what is kept without a rule; it overrides the configuration file.
 #[utoipa::path(put, path = "/api/v1/caches/{id}/mode", tag = "caches", request_body = ModeBody,
-    params(("id" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<RulesView>), (status = 404), (status = 409)))]
+    params(("id" = String, Path),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the rules that were read.")),
+    security(("token" = [])),
+    responses((status = 200, body = Data<RulesView>,
+            headers(("ETag" = String, description = "Of all rules and the mode, for `If-Match`."))),
+        (status = 404), (status = 409), (status = 412)))]
 pub(super) async fn put_mode(
     access: Access,
     State(app): State<App>,
     Path(id): Path<String>,
+    if_match: IfMatch,
     Json(body): Json<ModeBody>,
-) -> Result<Data<RulesView>, ApiError> {
+) -> Result<Tagged<RulesView>, ApiError> {
     let engine = engine(&app, &id)?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     hold(&transaction, &access, &id).await?;
+    let read = rules::of(&*transaction, &id).await?;
+    if_match.check(Some(&RulesView::of(&engine, &read)))?;
     let before = rules::lock(&*transaction, &id, "mode", "").await?;
     rules::set_mode(&*transaction, &id, body.mode).await?;
     let change = Change {
@@ -430,18 +453,22 @@ pub(super) async fn put_mode(
     take(&app, &id, &engine).await
 }
 
-/// Sees to it that a cache of a workspace is not deleted before the transaction ends: its rules go with it.
+/// Sees to it that nobody else changes rules of the cache before the transaction ends, nor deletes it if it is one of a
+/// workspace: its rules go with it.
 async fn hold(transaction: &Transaction<'_>, access: &Access, id: &str) -> Result<(), ApiError> {
     if access.workspace().is_some() {
         store::lock(transaction, id).await?.ok_or(ApiError::NotFound)?;
+    } else {
+        // One of the configuration file has no row.
+        rules::lock_all(transaction).await?;
     }
     Ok(())
 }
 
-async fn take(app: &App, id: &str, engine: &Engine) -> Result<Data<RulesView>, ApiError> {
-    let rules = rules::of(&*app.client().await?, id).await?;
+async fn take(app: &App, id: &str, engine: &Engine) -> Result<Tagged<RulesView>, ApiError> {
+    let rules = rules::of(&**app.client().await?, id).await?;
     engine.set_rules(rules);
-    Ok(Data { data: RulesView::of(engine) })
+    Ok(Tagged::new(RulesView::of(engine, &engine.rules())))
 }
 
 fn kind_of(kind: &str, name: &str) -> Result<&'static str, ApiError> {

@@ -1,13 +1,13 @@
 //! The rules of caches, as they are stored.
 
 use serde_json::{Value, json};
-use tokio_postgres::{Client, GenericClient};
+use tokio_postgres::GenericClient;
 
 use super::error::DbError;
 use crate::cache::{Mode, Rule, Rules};
 
 /// All that is decided about a cache. A row that can't be read, of a later version perhaps, is passed over and told.
-pub(crate) async fn of(client: &Client, cache: &str) -> Result<Rules, DbError> {
+pub(crate) async fn of(client: &impl GenericClient, cache: &str) -> Result<Rules, DbError> {
     let sql = "SELECT kind, name, rule FROM integratedb.cache_rules WHERE cache_id = $1";
     let mut rules = Rules::default();
     for row in client.query(sql, &[&cache]).await? {
@@ -28,6 +28,12 @@ pub(crate) async fn of(client: &Client, cache: &str) -> Result<Rules, DbError> {
         }
     }
     Ok(rules)
+}
+
+/// Lets nobody else change rules of any cache before the transaction ends.
+pub(crate) async fn lock_all(client: &impl GenericClient) -> Result<(), DbError> {
+    let sql = "LOCK TABLE integratedb.cache_rules IN SHARE ROW EXCLUSIVE MODE";
+    Ok(client.batch_execute(sql).await?)
 }
 
 /// A rule as it is stored, which nobody else changes before the transaction ends.

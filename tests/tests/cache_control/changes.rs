@@ -85,6 +85,46 @@ async fn a_tag_of_settings_is_also_of_passwords_and_of_the_origin() -> Result<()
 }
 
 #[tokio::test]
+async fn rules_mode_and_deletion_need_what_was_read() -> Result<()> {
+    let setup = with_key().await?;
+    let cache = setup.create("main").await?;
+    let reply = setup.put(&cache, shared("one")).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let path = format!("/api/v1/caches/{cache}");
+    let (rules, mode) = (format!("{path}/rules"), format!("{path}/mode"));
+    let rule = |table: &str| format!("{rules}/table/public.{table}");
+    let body = || Some(json!({"cache": false}));
+    let manual = || Some(json!({"mode": "manual"}));
+
+    let none = tag(&setup.sidecar.get(&rules).await?)?;
+    let reply = only(&setup, "PUT", &rule("items"), &none, body()).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let one = tag(&reply)?;
+    assert_eq!(tag(&setup.sidecar.get(&rules).await?)?, one);
+    for (method, path, body) in [
+        ("PUT", rule("items"), Some(json!({"cache": true}))),
+        ("PUT", rule("others"), body()),
+        ("DELETE", rule("items"), None),
+        ("PUT", mode.clone(), manual()),
+    ] {
+        let reply = only(&setup, method, &path, &none, body).await?;
+        assert_eq!(reply.status, 412, "{method} {path}: {}", reply.text);
+    }
+    assert_eq!(tag(&setup.sidecar.get(&rules).await?)?, one, "nothing was changed");
+    let reply = only(&setup, "PUT", &mode, &one, manual()).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let reply = only(&setup, "DELETE", &rule("items"), &tag(&reply)?, None).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+
+    let read = tag(&setup.sidecar.get(&path).await?)?;
+    let renamed = setup.sidecar.put(&path, json!({"cache": {"name": "other"}})).await?;
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    assert_eq!(only(&setup, "DELETE", &path, &read, None).await?.status, 412);
+    assert_eq!(only(&setup, "DELETE", &path, &tag(&renamed)?, None).await?.status, 204);
+    Ok(())
+}
+
+#[tokio::test]
 async fn of_caches_that_want_one_name_at_once_one_gets_it() -> Result<()> {
     let setup = Setup::new().await?;
     let (one, two) = (setup.create("one").await?, setup.create("two").await?);

@@ -299,16 +299,19 @@ pub(super) async fn take(app: &App, id: &str) {
 
 /// Deletes a cache and its rules. New clients are refused, and sessions end between transactions.
 #[utoipa::path(delete, path = "/api/v1/caches/{id}", tag = "caches", security(("token" = [])),
-    params(("id" = String, Path, description = "The cache's id.", example = "cache-6f1d0c2b9a8e4f37b5d0a1c2e3f40516")),
-    responses((status = 204), (status = 401), (status = 403), (status = 404), (status = 409)))]
+    params(("id" = String, Path, description = "The cache's id.", example = "cache-6f1d0c2b9a8e4f37b5d0a1c2e3f40516"),
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of what is to be deleted.")),
+    responses((status = 204), (status = 401), (status = 403), (status = 404), (status = 409), (status = 412)))]
 pub(in crate::api) async fn delete(
     State(app): State<App>,
     access: Access,
     Path(id): Path<String>,
+    if_match: IfMatch,
 ) -> Result<StatusCode, ApiError> {
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     let row = store::lock(&*transaction, &id).await?.ok_or_else(|| no_row(&app, &id))?;
+    if_match.check(Some(&Settable::of(&row)))?;
     store::delete(&*transaction, &id).await?;
     let change = Change {
         action: "cache.delete",
