@@ -150,6 +150,55 @@ async fn of_caches_that_want_one_name_at_once_one_gets_it() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_is_no_member_any_more_when_the_origin_has_answered_changes_nothing() -> Result<()> {
+    let setup = Setup::new().await?;
+    let cache = setup.create("main").await?;
+    let admin = setup.database.connect().await?;
+    let origin = TcpListener::bind("127.0.0.1:0").await?;
+    let port = origin.local_addr()?.port();
+    let mut body = setup.body("late");
+    body["cache"]["port"] = json!(port);
+    let path = format!("/api/v1/caches/{cache}");
+    let moved = json!({"cache": {"port": port}});
+    for (role, expected) in [("viewer", 403), ("", 404)] {
+        for is_new in [true, false] {
+            let sql = "INSERT INTO integratedb.workspace_member (workspace_id, user_id, role) \
+                       SELECT $1, id, 'member' FROM integratedb.users WHERE username = 'root' \
+                       ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = EXCLUDED.role";
+            admin.execute(sql, &[&setup.workspace]).await?;
+            let asked = async {
+                let sidecar = &setup.sidecar;
+                if is_new {
+                    sidecar.post("/api/v1/caches", body.clone()).await
+                } else {
+                    sidecar.put(&path, moved.clone()).await
+                }
+            };
+            let meanwhile = async {
+                let mut stream = origin.accept().await?.0;
+                if role.is_empty() {
+                    let sql = "DELETE FROM integratedb.workspace_member WHERE workspace_id = $1";
+                    admin.execute(sql, &[&setup.workspace]).await?;
+                } else {
+                    let sql =
+                        "UPDATE integratedb.workspace_member SET role = $2 WHERE workspace_id = $1";
+                    admin.execute(sql, &[&setup.workspace, &role]).await?;
+                }
+                answer(&mut stream).await
+            };
+            let (reply, answered) = tokio::join!(asked, meanwhile);
+            answered?;
+            let reply = reply?;
+            assert_eq!(reply.status, expected, "new: {is_new}, then {role}: {}", reply.text);
+        }
+    }
+    let sql = "SELECT count(*) FROM integratedb.cache WHERE port = $1";
+    let there: i64 = admin.query_one(sql, &[&i32::from(port)]).await?.get(0);
+    assert_eq!(there, 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_list_of_caches_links_to_its_next_page() -> Result<()> {
     let setup = Setup::new().await?;
     setup.create("one").await?;

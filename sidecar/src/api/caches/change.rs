@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use deadpool_postgres::Transaction;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio_postgres::GenericClient;
@@ -143,10 +144,29 @@ async fn workspace(
             only.get(0)
         }
     };
-    // Whoever is no member does not hear whether it exists.
-    let role = workspaces::role(client, workspace, principal.user).await?;
-    let role = role.ok_or(ApiError::NotFound)?;
-    if role >= Role::Member { Ok(workspace) } else { Err(ApiError::Forbidden) }
+    may_write(workspaces::role(client, workspace, principal.user).await?)?;
+    Ok(workspace)
+}
+
+/// Whether somebody with this role in a workspace may write its caches.
+fn may_write(role: Option<Role>) -> Result<(), ApiError> {
+    match role {
+        Some(role) if role >= Role::Member => Ok(()),
+        Some(_) => Err(ApiError::Forbidden),
+        // Whoever is no member does not hear whether it exists.
+        None => Err(ApiError::NotFound),
+    }
+}
+
+/// Holds a workspace until the end of the transaction: which caches it has, their names, and that the caller may still write
+/// them. To ask an origin takes a while, in which that may have changed.
+async fn hold(
+    transaction: &Transaction<'_>,
+    access: &Access,
+    workspace: i64,
+) -> Result<(), ApiError> {
+    let user = access.principal()?.user;
+    may_write(workspaces::lock(transaction, workspace, user).await?)
 }
 
 /// Creates a cache. The host has to resolve, and a Postgres has to answer there. Clients can use it at once.
@@ -185,8 +205,8 @@ pub(in crate::api) async fn create(
     app.caches().probe(&hostname, port).await.map_err(|mistake| ApiError::Fields(vec![mistake]))?;
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
-    let count = store::count(&*transaction, owner).await?.ok_or(ApiError::NotFound)?;
-    if count >= i64::from(app.caches().most()) {
+    hold(&transaction, &access, owner).await?;
+    if store::count(&*transaction, owner).await? >= i64::from(app.caches().most()) {
         let most = app.caches().most();
         return Err(ApiError::Conflict(format!(
             "The workspace has {most} caches, which is the most."
@@ -260,6 +280,7 @@ pub(in crate::api) async fn update(
     }
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
+    hold(&transaction, &access, before.workspace).await?;
     let before = store::lock(&*transaction, &id).await?.ok_or(ApiError::NotFound)?;
     if_match.check(Some(&Settable::of(&before)))?;
     let after = changed(&before);
@@ -267,10 +288,6 @@ pub(in crate::api) async fn update(
         let why = "The settings of the cache have passwords for its present origin, which must not go to another one: \
                    take verifiers and caching out of the settings first, and give them again afterwards.";
         return Err(ApiError::Conflict(why.to_owned()));
-    }
-    if after.name != before.name {
-        // Two that take the same name do so one after the other.
-        store::count(&*transaction, before.workspace).await?;
     }
     if store::is_taken(&*transaction, &before, &after.name).await? {
         return Err(taken(&after.name));

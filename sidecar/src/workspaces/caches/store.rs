@@ -141,18 +141,10 @@ pub(crate) async fn list(
     Ok(rows.iter().map(Row::read).collect())
 }
 
-/// How many caches a workspace has. None is added or renamed before the transaction ends; `None` if there is no such
-/// workspace.
-pub(crate) async fn count(
-    client: &impl GenericClient,
-    workspace: i64,
-) -> Result<Option<i64>, DbError> {
-    let sql = "SELECT FROM integratedb.workspace WHERE id = $1 FOR UPDATE";
-    if client.query_opt(sql, &[&workspace]).await?.is_none() {
-        return Ok(None);
-    }
+/// How many caches a workspace has.
+pub(crate) async fn count(client: &impl GenericClient, workspace: i64) -> Result<i64, DbError> {
     let sql = "SELECT count(*) FROM integratedb.cache WHERE workspace_id = $1";
-    Ok(Some(client.query_one(sql, &[&workspace]).await?.get(0)))
+    Ok(client.query_one(sql, &[&workspace]).await?.get(0))
 }
 
 /// How many caches all workspaces have together.
