@@ -375,7 +375,7 @@ impl Engine {
 
     /// Whether anything can be found out about statements.
     pub(crate) fn can_describe(&self) -> bool {
-        self.functions().is_some()
+        self.functions().is_some() && !self.is_retired()
     }
 
     /// Whether a write has to be fenced: else, nothing is served before the origin was asked anew how far it is.
@@ -426,6 +426,8 @@ impl Engine {
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.store.flush("its settings have changed");
+        lock(&self.plans).clear();
+        lock(&self.identities).clear();
     }
 
     /// Whether another engine has taken over.
@@ -459,6 +461,10 @@ impl Engine {
 
     /// Takes an answer that was fetched, if it can be kept; else says why not.
     pub(crate) fn keep(&self, fetched: Fetched<'_>) -> Result<(), &'static str> {
+        // Asked after the fetch has begun: one that began before is refused by the store.
+        if self.is_retired() {
+            return Err("its settings have changed");
+        }
         let Fetched { template, plan, key, ticket, answer, dependencies, snapshot, position, cost } =
             fetched;
         let now = Instant::now();

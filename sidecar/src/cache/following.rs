@@ -1,11 +1,12 @@
 //! A cache's engine together with what keeps it in step with its origin.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc::unbounded_channel;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
+use super::budget::Claim;
 use super::disk::Disk;
 use super::engine::Engine;
 use super::keeper::Keeper;
@@ -21,7 +22,9 @@ pub(crate) struct Following {
     reader: Option<Reader>,
     /// What it was started with.
     source: String,
-    _end: DropGuard,
+    /// Its part of what several may take together.
+    claim: Mutex<Option<Claim>>,
+    end: CancellationToken,
 }
 
 /// What stands for settings, secrets included.
@@ -33,8 +36,8 @@ fn source(settings: &CachingSettings, origin: &str) -> String {
 }
 
 impl Following {
-    /// Begins to follow the database that the settings name. `key` makes hashes, and is the disk's if there is one.
-    /// Errors say which setting is wrong.
+    /// Begins to follow the database that the settings name. `key` makes hashes, and is the disk's if there is one. It takes
+    /// the place of `before`, which is then to end. Errors say which setting is wrong.
     pub(crate) fn start(
         id: &CacheId,
         settings: &CachingSettings,
@@ -42,12 +45,17 @@ impl Following {
         key: [u8; 16],
         disk: Option<Disk>,
         queries: &Arc<Queries>,
+        before: Option<&Self>,
     ) -> Result<Self, String> {
         let (_, url) = crate::tls::Tls::take_from(settings.url.expose_secret())
             .map_err(|error| format!("caching.url: {error}"))?;
         let parsed = tokio_postgres::Config::from_str(&url)
             .map_err(|error| format!("caching.url: {error}"))?;
         let database = parsed.get_dbname().ok_or("caching.url names no database")?.to_owned();
+        let given_up = before.map_or(0, Self::claimed);
+        let claim =
+            settings.budget.as_ref().map(|budget| budget.claim(settings.max_bytes, given_up));
+        let claim = claim.transpose().map_err(|why| format!("caching.max_bytes {why}"))?;
         let (tasks, requests) = unbounded_channel();
         let (database, asked) = (database.into_bytes(), tasks.clone());
         let engine = Arc::new(Engine::new(settings.clone(), database, key, asked, disk));
@@ -80,7 +88,22 @@ impl Following {
         let keeper = Keeper::new(Arc::clone(&engine), sql, settings.url.clone());
         tokio::spawn(keeper.run(requests, end.clone()));
         let source = source(settings, origin);
-        Ok(Self { engine, reader, source, _end: end.drop_guard() })
+        Ok(Self { engine, reader, source, claim: Mutex::new(claim), end })
+    }
+
+    /// The bytes that it has of what several may take together.
+    pub(crate) fn claimed(&self) -> usize {
+        let claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        claim.as_ref().map_or(0, Claim::bytes)
+    }
+
+    /// Another one takes its place, or none: it reads, keeps and gives nothing any more, whoever still holds it.
+    pub(crate) fn end(&self) {
+        self.end.cancel();
+        // First, so that what is dropped now stays on disk for the next one.
+        self.close_disk();
+        self.engine.retire();
+        *self.claim.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Lets go of the disk, for who comes next.
@@ -107,9 +130,7 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        // First, so that what is dropped now stays on disk for the next one.
-        self.close_disk();
-        self.engine.retire();
+        self.end();
     }
 }
 

@@ -5,10 +5,11 @@
 //!   session is, `description` what a statement depends on; `key` makes hashes of both.
 //! - `sink` takes the origin's committed transactions from `crate::replication`, `keeper` has tables published and looks
 //!   after what nobody else does; `following` starts them all.
-//! - `disk` keeps it beyond a restart.
+//! - `disk` keeps it beyond a restart; `budget` bounds the memory of several together.
 //! - `rules` is what people decide over the automatic, `figures` what they see of it.
 
 mod awaited;
+mod budget;
 mod description;
 mod disk;
 mod engine;
@@ -22,6 +23,7 @@ mod rules;
 mod settings;
 mod sink;
 
+pub use budget::Budget;
 pub(crate) use description::{Plan, Values};
 pub use disk::DiskSettings;
 pub(crate) use disk::{Disk, DiskFigures, ReadAnswer, Reading};

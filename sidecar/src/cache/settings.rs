@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budget;
 use super::disk::DiskSettings;
 use crate::reach::Reach;
 use crate::secret::Secret;
@@ -81,6 +82,9 @@ pub struct CachingSettings {
     /// Where the host of `url` may be: of a cache that was made over REST, only where `[workspaces]` says.
     #[serde(skip)]
     pub reach: Option<Reach>,
+    /// What `max_bytes` is taken from, of a cache that was made over REST.
+    #[serde(skip)]
+    pub budget: Option<Budget>,
     /// What is broken on purpose, to prove that tests would notice.
     #[serde(skip)]
     #[doc(hidden)]
@@ -104,6 +108,7 @@ impl Default for CachingSettings {
             slot_name: None,
             disk: None,
             reach: None,
+            budget: None,
             faults: integratedb_cache::Faults::default(),
         }
     }

@@ -105,7 +105,9 @@ impl Cache {
             (Some(_), Some(following)) if goes_on => Some(Arc::clone(following)),
             (Some(caching), _) => {
                 let origin = &settings.origin;
-                let following = Following::start(&id, caching, origin, key, disk, &queries)?;
+                let before = before_it.map(|before| &**before);
+                let following =
+                    Following::start(&id, caching, origin, key, disk, &queries, before)?;
                 Some(Arc::new(following))
             }
         };
@@ -267,9 +269,16 @@ impl Cache {
         self.lock().retain(|_, pool| Arc::strong_count(pool) > 1 || !pool.is_unused(POOL_KEPT));
     }
 
-    /// It is configured otherwise from now on: connections close as they become free.
-    pub(crate) fn retire(&self) {
+    /// It is configured otherwise from now on, if at all: connections close as they become free. What was kept is so no
+    /// longer, unless `next` goes on with it, even if sessions still use this one.
+    pub(crate) fn retire(&self, next: Option<&Self>) {
         self.retired.store(true, Ordering::Relaxed);
+        let kept = next.and_then(|next| next.following.as_ref());
+        if let Some(following) = &self.following
+            && !kept.is_some_and(|kept| Arc::ptr_eq(kept, following))
+        {
+            following.end();
+        }
         self.all_pools().iter().for_each(|pool| pool.close_idle(None));
     }
 
@@ -279,7 +288,7 @@ impl Cache {
 
     /// It is gone for good: its sessions end, between transactions.
     pub(crate) fn end(&self) {
-        self.retire();
+        self.retire(None);
         self.end.is_reached.store(true, Ordering::Release);
         self.end.reached.cancel();
     }

@@ -151,8 +151,9 @@ impl Registry {
         let before = std::mem::replace(&mut *self.write(), next);
         let now = self.read();
         for (id, cache) in &before.caches {
-            if !now.caches.get(id).is_some_and(|next| Arc::ptr_eq(next, cache)) {
-                cache.retire();
+            let next = now.caches.get(id);
+            if !next.is_some_and(|next| Arc::ptr_eq(next, cache)) {
+                cache.retire(next.map(|next| &**next));
             }
         }
         Ok(())
@@ -185,7 +186,7 @@ impl Registry {
             now.made.insert(id.clone(), Made { version, error });
         }
         if let Some(before) = before.filter(|_| is_made) {
-            before.retire();
+            before.retire(self.cache(id).as_deref());
         }
     }
 

@@ -24,6 +24,8 @@ pub struct WorkspaceSettings {
     pub max_caches_total: u32,
     /// The most memory that the settings of a workspace's cache may ask for, in bytes.
     pub max_cache_bytes: usize,
+    /// The most memory that the caches of all workspaces may ask for together, in bytes.
+    pub max_total_bytes: usize,
     /// A file with 32 bytes, or 64 hexadecimal digits: what credentials in the settings of caches are sealed with.
     pub key_file: Option<PathBuf>,
     /// Days that the audit log is kept; 0 is for ever.
@@ -40,6 +42,7 @@ impl Default for WorkspaceSettings {
             max_caches: 100,
             max_caches_total: 10_000,
             max_cache_bytes: 256 << 20,
+            max_total_bytes: 1 << 30,
             key_file: None,
             audit_days: 400,
         }

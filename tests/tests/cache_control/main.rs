@@ -532,3 +532,95 @@ async fn workspaces_and_caches_have_an_end() -> Result<()> {
     assert!(full.status == 409 && full.text.contains("All workspaces"), "{}", full.text);
     Ok(())
 }
+
+/// A setup that has a key for passwords, and a function that makes settings with so many bytes.
+async fn keeping(
+    folder: &tempfile::TempDir,
+    total: usize,
+) -> Result<(Setup, impl Fn(usize) -> Value + use<>)> {
+    let key = folder.path().join("key");
+    std::fs::write(&key, [7; 32])?;
+    let setup = Setup::with(|config| {
+        config.workspaces.key_file = Some(key);
+        config.workspaces.max_total_bytes = total;
+    })
+    .await?;
+    let role = "CREATE ROLE asker SUPERUSER LOGIN PASSWORD 'secret'";
+    setup.database.connect().await?.batch_execute(role).await?;
+    let settings = |bytes: usize| json!({"caching": {"database": "shop", "user": "asker", "password": "secret", "max_bytes": bytes}});
+    Ok((setup, settings))
+}
+
+#[tokio::test]
+async fn a_cache_that_is_set_anew_keeps_nothing_twice() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (setup, settings) = keeping(&folder, 100 << 20).await?;
+    let cache = setup.create("main").await?;
+    let path = format!("/api/v1/caches/{cache}/caching");
+    let caching = async |what: &str| -> Result<Value> {
+        Ok(setup.sidecar.get(&path).await?.body["data"][what].clone())
+    };
+    let query = "SELECT name FROM items WHERE id = 7";
+    // It has its connection for itself, and stays with it.
+    let client = setup.client(&cache).await?;
+    let backend = async || -> Result<i32> {
+        Ok(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0))
+    };
+    let first = backend().await?;
+    let admin = setup.database.connect().await?;
+    let slots = "SELECT count(*) FROM pg_replication_slots";
+    // Each takes more than half of what there is.
+    for megabytes in [60, 61, 62] {
+        let reply = setup.put(&cache, settings(megabytes << 20)).await?;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let shown = setup.sidecar.get(&format!("/api/v1/caches/{cache}")).await?;
+        assert!(shown.body["data"]["error"].is_null(), "{}", shown.text);
+        until("it keeps answers", async || Ok(caching("serving").await? == true)).await?;
+        until("what was before reads no more", async || {
+            Ok(admin.query_one(slots, &[]).await?.get::<_, i64>(0) == 1)
+        })
+        .await?;
+        let client = setup.client(&cache).await?;
+        until("an answer comes from here", async || {
+            client.simple_query(query).await?;
+            Ok(caching("hits").await?.as_i64() > Some(0))
+        })
+        .await?;
+    }
+    assert_eq!(backend().await?, first);
+    Ok(())
+}
+
+#[tokio::test]
+async fn all_caches_together_have_so_much_memory() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (setup, settings) = keeping(&folder, 100 << 20).await?;
+    let (one, two) = (setup.create("one").await?, setup.create("two").await?);
+    assert_eq!(setup.put(&one, settings(60 << 20)).await?.status, 200);
+    let reply = setup.put(&two, settings(60 << 20)).await?;
+    assert_eq!(blamed(&reply)?, "caching.max_bytes", "{}", reply.text);
+    assert_eq!(setup.put(&two, settings(40 << 20)).await?.status, 200);
+
+    // Another process may have less: there one of them serves nobody, until there is room.
+    let key = folder.path().join("key");
+    let other = Sidecar::start_with(&setup.database.url(), |config| {
+        config.workspaces.allow_networks = loopback();
+        config.workspaces.key_file = Some(key);
+        config.workspaces.max_total_bytes = 60 << 20;
+    })
+    .await?;
+    let reaches = async |cache: &str| -> Result<bool> {
+        let url = setup.database.url_through(other.proxy(), "app", "secret");
+        Ok(connect(&format!("{url}&application_name={cache}")).await.is_ok())
+    };
+    let served = async || Ok::<_, anyhow::Error>((reaches(&one).await?, reaches(&two).await?));
+    until("one is served there", async || {
+        let (one, two) = served().await?;
+        Ok(one != two)
+    })
+    .await?;
+    let (goes, stays) = if reaches(&one).await? { (&one, &two) } else { (&two, &one) };
+    assert_eq!(setup.sidecar.delete(&format!("/api/v1/caches/{goes}")).await?.status, 204);
+    until("there is room for the other one", async || reaches(stays).await).await?;
+    Ok(())
+}

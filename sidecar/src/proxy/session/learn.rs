@@ -20,6 +20,7 @@ use super::caching::{Awaited, Caching, Fill, Run, Underway};
 use super::keep::Subject;
 use super::noted::note_harm;
 use crate::proxy::backend::Backend;
+use crate::proxy::cache::Cache;
 use crate::proxy::flow::{Expect, Own};
 use crate::proxy::observe::{Control, Harm};
 use crate::proxy::unit::{self, Extended, Unit};
@@ -198,7 +199,9 @@ impl Session {
     /// After a reload that changed what is kept: from here on by the new settings.
     fn follow_engine(&mut self, caching: &mut Caching) {
         self.send_kept_back(caching, None);
-        let cache = self.registry.cache(self.cache.id());
+        // Whoever has a connection of its own stays at the origin that it is at.
+        let is_there = |next: &Arc<Cache>| next.settings().origin == self.cache.settings().origin;
+        let cache = self.registry.cache(self.cache.id()).filter(is_there);
         let engine = cache.as_ref().and_then(|cache| cache.engine(caching.database()));
         if let Some(engine) = engine {
             caching.follow(Arc::clone(engine));

@@ -9,6 +9,7 @@ use super::credentials::Credentials;
 use super::settings::Settings;
 use super::store::{self, Row};
 use super::{Mistake, origin};
+use crate::cache::Budget;
 use crate::db::{self, DbError, Pool};
 use crate::proxy::registry::Registry;
 use crate::proxy::{CacheId, CacheSettings};
@@ -26,7 +27,16 @@ pub(crate) struct CacheKeeper {
     /// Host and port that clients connect to, where anybody knows.
     clients: Option<(String, u16)>,
     /// Whoever reads the database and tells the proxy: so what was read later is told later.
-    looking: Mutex<()>,
+    looking: Mutex<Looked>,
+    /// The memory that all caches may take together.
+    budget: Budget,
+}
+
+/// What was found at the last look.
+#[derive(Default)]
+struct Looked {
+    /// How often memory had been given back before.
+    returns: u64,
 }
 
 impl CacheKeeper {
@@ -55,7 +65,8 @@ impl CacheKeeper {
             pool,
             registry,
             clients: host.zip(port),
-            looking: Mutex::new(()),
+            looking: Mutex::default(),
+            budget: Budget::new(settings.max_total_bytes),
         })
     }
 
@@ -101,6 +112,8 @@ impl CacheKeeper {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
+        let room = self.check_room(&row.id, settings.max_bytes());
+        room.map_err(|why| vec![("caching.max_bytes", why)])?;
         // What can't be read any more is not there: its passwords have to be given again.
         let sealed = row.credentials.as_deref();
         let before = Credentials::open(&row.id, sealed, self.sealer.as_ref()).unwrap_or_default();
@@ -120,26 +133,48 @@ impl CacheKeeper {
         Ok(Row { settings, credentials: sealed, ..row.clone() })
     }
 
+    /// Whether a cache may keep so much, in place of what it may now.
+    fn check_room(&self, id: &str, bytes: usize) -> Result<(), String> {
+        let id = CacheId::try_from(id.to_owned()).ok();
+        let cache = self.registry.as_ref().zip(id).and_then(|(registry, id)| registry.cache(&id));
+        let given_up = cache.as_ref().and_then(|cache| Some(cache.following()?.claimed()));
+        self.budget.check(bytes, given_up.unwrap_or(0))
+    }
+
     /// The proxy's settings of a cache; the error says why it can't be made.
     fn made(&self, row: &Row) -> Result<CacheSettings, String> {
         let sealed = row.credentials.as_deref();
         let credentials = Credentials::open(&row.id, sealed, self.sealer.as_ref())?;
-        row.settings()?.proxy(&row.hostname, row.port, &credentials, &self.reach)
+        let mut made = row.settings()?.proxy(&row.hostname, row.port, &credentials, &self.reach)?;
+        if let Some(caching) = &mut made.caching {
+            caching.budget = Some(self.budget.clone());
+        }
+        Ok(made)
     }
 
     /// Tells the proxy of what has changed since the last look.
     pub(crate) async fn look(&self) -> Result<(), DbError> {
         let Some(registry) = &self.registry else { return Ok(()) };
-        let _looking = self.looking.lock().await;
+        let mut looked = self.looking.lock().await;
         let client = self.pool.get().await?;
         let there = store::versions(&**client).await?;
         let known = registry.made();
         for id in known.keys().filter(|id| !there.contains_key(id)) {
             registry.remove(id);
         }
-        for (id, _) in there.iter().filter(|(id, version)| known.get(id) != Some(version)) {
+        // Those that found no room before may find it now.
+        let returns = self.budget.returns();
+        let has_room = looked.returns != returns;
+        let is_new = |(id, version): &(&CacheId, &i64)| {
+            known.get(id) != Some(version) || has_room && registry.error(id).is_some()
+        };
+        let mut new: Vec<_> = there.iter().filter(is_new).map(|(id, _)| id).collect();
+        // Where there is not room for all, it is the same ones that find it after each start.
+        new.sort();
+        for id in new {
             self.tell(&client, registry, id).await?;
         }
+        looked.returns = returns;
         registry.knows_all();
         Ok(())
     }

@@ -315,6 +315,11 @@ impl Settings {
         mistakes
     }
 
+    /// The memory that it may take.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.caching.as_ref().map_or(0, |caching| caching.max_bytes)
+    }
+
     fn place(&self, hostname: &str, port: u16, login: Login<'_>) -> Place {
         Place {
             hostname: hostname.to_owned(),
