@@ -137,6 +137,8 @@ impl Tokens {
         user_id: i64,
     ) -> Result<(), DbError> {
         for sql in [
+            // A pair that is being issued is one that a DELETE does not see yet: whoever issues it holds the grant.
+            "SELECT FROM integratedb.oauth_grant WHERE user_id = $1 ORDER BY id FOR NO KEY UPDATE",
             "DELETE FROM integratedb.oauth_code c USING integratedb.oauth_grant g \
              WHERE g.id = c.grant_id AND g.user_id = $1",
             "DELETE FROM integratedb.oauth_token t USING integratedb.oauth_grant g \

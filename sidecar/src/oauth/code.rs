@@ -68,11 +68,11 @@ pub(crate) async fn exchange(
     let Some(grant) = Family::lock(transaction, row.get(0), application).await? else {
         return invalid(UNKNOWN);
     };
-    // Read once more under the lock: another may have come first.
+    // Read once more under the lock: another may have come first. It stays until it is marked as used.
     let row = transaction
         .query_opt(
             "SELECT redirect_uri, code_challenge, scopes, family::text, used_at IS NOT NULL, expires_at > now() \
-             FROM integratedb.oauth_code WHERE code_hash = $1",
+             FROM integratedb.oauth_code WHERE code_hash = $1 FOR UPDATE",
             &[&hash],
         )
         .await?;

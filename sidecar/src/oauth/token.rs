@@ -200,11 +200,11 @@ pub(crate) async fn refresh(
     let Some(grant) = Family::lock(transaction, row.get(0), application).await? else {
         return invalid(UNKNOWN);
     };
-    // Read once more under the lock: another may have come first.
+    // Read once more under the lock: another may have come first. It stays until it is marked as used.
     let row = transaction
         .query_opt(
             "SELECT family::text, refresh_scopes, refreshed_at IS NOT NULL, refresh_expires_at > now() \
-             FROM integratedb.oauth_token WHERE refresh_hash = $1",
+             FROM integratedb.oauth_token WHERE refresh_hash = $1 FOR UPDATE",
             &[&hash],
         )
         .await?;
