@@ -1,5 +1,10 @@
 //! The parameters of a request: a query string, or a form.
 
+use std::collections::HashSet;
+
+/// More than anybody needs: a request of OAuth has some ten.
+const MOST: usize = 50;
+
 /// Parameters in their order.
 #[derive(Debug)]
 pub(crate) struct Params(Vec<(String, String)>);
@@ -22,9 +27,16 @@ impl Params {
         self.0.iter().filter(|(known, _)| known == name).nth(1).is_some()
     }
 
-    /// Whether any of them is.
-    pub(crate) fn repeats(&self) -> bool {
-        self.0.iter().any(|(name, _)| self.is_repeated(name))
+    /// What is wrong with them as a whole.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        let mut names = HashSet::new();
+        if self.0.len() > MOST {
+            Some("there are more than 50 parameters")
+        } else if !self.0.iter().all(|(name, _)| names.insert(name)) {
+            Some("a parameter is there twice")
+        } else {
+            None
+        }
     }
 }
 
@@ -37,6 +49,17 @@ mod tests {
         let params = Params::read(b"a=1&b=&c=x+%26y&a=2");
         assert_eq!((params.get("a"), params.get("b")), (Some("1"), None));
         assert_eq!(params.get("c"), Some("x &y"));
-        assert!(params.is_repeated("a") && !params.is_repeated("c") && params.repeats());
+        assert!(params.is_repeated("a") && !params.is_repeated("c"));
+        assert_eq!(params.fault(), Some("a parameter is there twice"));
+    }
+
+    #[test]
+    fn as_many_as_a_body_holds_take_no_time_to_refuse() {
+        let many = |count: usize| (0..count).map(|n| format!("{n}=&")).collect::<String>();
+        assert_eq!(Params::read(many(MOST).as_bytes()).fault(), None);
+        for count in [MOST + 1, 64 << 10] {
+            let fault = Params::read(many(count).as_bytes()).fault();
+            assert_eq!(fault, Some("there are more than 50 parameters"));
+        }
     }
 }

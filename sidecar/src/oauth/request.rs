@@ -101,8 +101,8 @@ type Wrong = (&'static str, &'static str);
 
 fn checked(params: &Params, application: &Application) -> Result<(Vec<Scope>, String), Wrong> {
     let invalid = |why| Err(("invalid_request", why));
-    if params.repeats() {
-        return invalid("a parameter is there twice");
+    if let Some(fault) = params.fault() {
+        return invalid(fault);
     }
     if params.get("state").is_some_and(|state| state.len() > LONGEST_STATE) {
         return invalid("state is too long");

@@ -26,8 +26,9 @@ impl FromRequest<App> for Form {
             StatusCode::PAYLOAD_TOO_LARGE => "the body is too large",
             _ => "the body ended too early",
         });
-        Ok(Self(read.map(|body| Params::read(&body)).and_then(|params| {
-            if params.repeats() { Err("a parameter is there twice") } else { Ok(params) }
-        })))
+        Ok(Self(
+            read.map(|body| Params::read(&body))
+                .and_then(|params| params.fault().map_or(Ok(params), Err)),
+        ))
     }
 }
