@@ -1,8 +1,11 @@
 //! What is taken away counts for requests that are under way just then, too.
 
-use anyhow::{Context, Result};
-use reqwest::StatusCode;
-use support::{Partnered, until};
+use anyhow::{Context, Result, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+use support::{Partnered, Sidecar, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const PASSWORD: &str = Partnered::PASSWORD;
 
@@ -13,6 +16,148 @@ async fn waiting(world: &Partnered, count: i64) -> Result<()> {
     until("somebody waits for a lock", || async { Ok(world.count(sql, &[]).await? >= count) }).await
 }
 
+/// A request whose body its client holds back.
+struct HeldBack {
+    stream: TcpStream,
+    body: &'static str,
+}
+
+impl HeldBack {
+    /// Sends the headers, and waits for what is answered before a body comes: "100 Continue" once the body is asked for.
+    async fn begin(
+        api: &Sidecar,
+        (method, path): (Method, &str),
+        token: Option<&str>,
+        body: &'static str,
+    ) -> Result<(Self, String)> {
+        let mut stream = TcpStream::connect(api.address()).await?;
+        let token = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: sidecar\r\nconnection: close\r\nexpect: 100-continue\r\n{}\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            token.unwrap_or_default(),
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await?);
+        }
+        Ok((Self { stream, body }, String::from_utf8(answer)?))
+    }
+
+    /// Begins a request that is let through as far as its headers go.
+    async fn let_in(
+        api: &Sidecar,
+        to: (Method, &str),
+        token: &str,
+        body: &'static str,
+    ) -> Result<Self> {
+        let (held, answer) = Self::begin(api, to, Some(token), body).await?;
+        ensure!(answer.starts_with("HTTP/1.1 100"), "{answer}");
+        Ok(held)
+    }
+
+    /// Sends the body; gives the whole answer.
+    async fn finish(mut self) -> Result<String> {
+        self.stream.write_all(self.body.as_bytes()).await?;
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> Result<String> {
+        let mut answer = String::new();
+        self.stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+}
+
+async fn log_in(api: &Sidecar, username: &str, password: &str) -> Result<Option<String>> {
+    let body = json!({"data": {"username": username, "password": password}});
+    let reply = api.post("/api/v1/auth/login", body).await?;
+    Ok(reply.body["data"]["token"].as_str().map(str::to_owned))
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_before_the_body_came_does_nothing() -> Result<()> {
+    let world = Partnered::start().await?;
+    let stolen = log_in(&world.api, "root", PASSWORD).await?.context("no token")?;
+    let evil = r#"{"user": {"password": "of a thief's own"}}"#;
+    let held =
+        HeldBack::let_in(&world.api, (Method::PUT, "/api/v1/users/1"), &stolen, evil).await?;
+    let changed = json!({"user": {"password": "another password"}});
+    assert_eq!(world.api.put("/api/v1/users/1", changed).await?.status, StatusCode::OK);
+    let answer = held.finish().await?;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(log_in(&world.api, "root", "another password").await?.is_some());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_role_that_was_taken_before_the_body_came_does_nothing() -> Result<()> {
+    let world = Partnered::start().await?;
+    let token = world.user("ann").await?;
+    world.join(world.workspace, "ann", "member").await?;
+    let sql = "INSERT INTO integratedb.cache (id, workspace_id, name, type, hostname, port) \
+               VALUES ('c1', $1, 'c', 'postgres', 'db.example', 5432) RETURNING 1::bigint";
+    world.count(sql, &[&world.workspace]).await?;
+    let purge = (Method::POST, "/api/v1/caches/c1/purge");
+    let held = HeldBack::let_in(&world.api, purge, &token, "{}").await?;
+    let path = format!("/api/v1/workspaces/{}/members/2", world.workspace);
+    let demoted = world.api.put(&path, json!({"member": {"role": "viewer"}})).await?;
+    assert_eq!(demoted.status, StatusCode::OK, "{}", demoted.text);
+    let answer = held.finish().await?;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_body_is_not_waited_for_without_a_token_and_not_for_ever_with_one() -> Result<()> {
+    let world = Partnered::start().await?;
+    let path = "/api/v1/workspaces";
+    for token in [None, Some("made up")] {
+        let (_, answer) = HeldBack::begin(&world.api, (Method::POST, path), token, "never").await?;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    }
+    let mut impatient = Sidecar::start_with(&world.database.url(), |config| {
+        config.request_timeout_secs = 1;
+        config.max_body_bytes = 1024;
+    })
+    .await?;
+    impatient.set_token(world.api.token());
+    let token = world.api.token().context("no token")?;
+    let mut held = HeldBack::let_in(&impatient, (Method::POST, path), token, "never").await?;
+    let answer = held.answer().await?;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    let large = json!({"workspace": {"name": "x".repeat(1024)}});
+    assert_eq!(impatient.post(path, large).await?.status, StatusCode::PAYLOAD_TOO_LARGE);
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_new_passwords_at_once_that_of_a_token_that_the_other_revoked_is_none() -> Result<()>
+{
+    let world = Partnered::start().await?;
+    let stolen = log_in(&world.api, "root", PASSWORD).await?.context("no token")?;
+    let mut holder = world.database.connect().await?;
+    let held = holder.transaction().await?;
+    held.execute("SELECT FROM integratedb.users FOR UPDATE", &[]).await?;
+    let password = |text: &str| json!({"user": {"password": text}});
+    let right = world.api.put("/api/v1/users/1", password("another password"));
+    let evil = async {
+        waiting(&world, 1).await?;
+        let evil = Some(password("of a thief's own"));
+        world.send_as(&stolen, Method::PUT, "/api/v1/users/1", evil).await
+    };
+    let let_go = async {
+        waiting(&world, 2).await?;
+        Ok(held.commit().await?)
+    };
+    let (right, evil, ()) = tokio::try_join!(right, evil, let_go)?;
+    assert_eq!(right.status, StatusCode::OK, "{}", right.text);
+    assert_eq!(evil.status, StatusCode::UNAUTHORIZED, "{}", evil.text);
+    assert!(log_in(&world.api, "root", "another password").await?.is_some());
+    Ok(())
+}
 #[tokio::test]
 async fn tokens_that_are_revoked_while_they_are_refreshed_have_no_successor() -> Result<()> {
     let world = Partnered::start().await?;

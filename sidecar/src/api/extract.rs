@@ -30,7 +30,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType);
         }
-        let bytes = whole_body(request).await?;
+        let (_, bytes) = whole_body(request).await?;
         let parsed = if bytes.len() < LARGE {
             objects::read(&bytes)
         } else {
@@ -45,12 +45,17 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Json<T> {
     }
 }
 
-/// A body, if it is not larger than `max_body_bytes`.
-pub(super) async fn whole_body(request: Request) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, &()).await.map_err(|error| match error.status() {
+/// A body, if it is not larger than `max_body_bytes`, and the rest of its request.
+pub(super) async fn whole_body(request: Request) -> Result<(Parts, Bytes), ApiError> {
+    let (parts, body) = request.into_parts();
+    // The limit is among the extensions.
+    let mut of_body = Request::new(body);
+    of_body.extensions_mut().clone_from(&parts.extensions);
+    let bytes = Bytes::from_request(of_body, &()).await.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
         _ => ApiError::BadRequest("Bad Request: the body ended too early".to_owned()),
-    })
+    })?;
+    Ok((parts, bytes))
 }
 
 /// Whether the body is said to be `application/json` or `application/….+json` (RFC 6839).

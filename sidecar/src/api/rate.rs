@@ -65,20 +65,24 @@ pub(super) async fn limit(State(app): State<App>, mut request: Request, next: Ne
     response
 }
 
-/// Counts a request to the account of a token that is valid, or else of its address. Errors if there is nothing left.
+/// Counts a request, once however often this is asked, to the account of a token that is valid, or else of its address.
+/// Errors if there is nothing left.
 pub(super) fn charge(
     app: &App,
     request: &Extensions,
     valid: Option<&Token>,
 ) -> Result<(), ApiError> {
     let (Some(rates), Some(Meter(meter))) = (app.rates(), request.get()) else { return Ok(()) };
+    if meter.get().is_some() {
+        return Ok(());
+    }
     let caller = match valid {
         Some(token) => Caller::Token(hash_token(token)),
         None => Caller::Address(network(address(request))),
     };
     let taken = lock(&rates.buckets).take(&caller, Instant::now());
     let left = taken.unwrap_or_else(|wait| Left { count: 0, clear_in: wait });
-    // A request is counted once.
+    // One request is judged by nobody else meanwhile.
     let _ = meter.set(left);
     taken.map(drop).map_err(ApiError::TooOften)
 }

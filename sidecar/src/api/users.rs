@@ -19,7 +19,7 @@ use super::page::{Asked, Listed, limit_of_short};
 use super::tag::{IfMatch, Tagged};
 use super::workspaces::audit_member;
 use crate::audit::{self, Change};
-use crate::auth::{Principal, Tokens};
+use crate::auth::Tokens;
 use crate::secret::Secret;
 use crate::workspaces;
 
@@ -212,7 +212,7 @@ pub(super) async fn create(
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     if let Some(caller) = &access.principal {
-        hold(&transaction, caller.user, caller).await?;
+        hold(&transaction, caller.user, &access).await?;
     } else {
         // As far as a glance could tell, nobody is there yet. Of many first users at once, the lock lets one through; the others then see it.
         transaction.batch_execute(ALONE).await?;
@@ -278,7 +278,7 @@ pub(super) async fn update(
         // Two operators who end each other's being one must not both succeed.
         transaction.batch_execute(ALONE).await?;
     }
-    let before = hold(&transaction, id, caller).await?;
+    let before = hold(&transaction, id, &access).await?;
     if_match.check(Some(&settable(&before)))?;
     let before = User::from(&before);
     let sql = format!(
@@ -330,7 +330,7 @@ pub(super) async fn delete(
     // Two users who delete each other at once must not both succeed.
     transaction.batch_execute(ALONE).await?;
     // From here on nobody makes the user a member of anything.
-    let user = hold(&transaction, id, access.principal()?).await?;
+    let user = hold(&transaction, id, &access).await?;
     if_match.check(Some(&settable(&user)))?;
     let user = User::from(&user);
     leave_workspaces(&transaction, &access, id).await?;
@@ -414,8 +414,9 @@ pub(super) async fn revoke_tokens(
 const ALONE: &str = "LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE";
 
 /// Holds a user until the end of the transaction, and whoever wants to change it: an operator may have been made none, or
-/// deleted, since the request was let through.
-async fn hold(transaction: &Transaction<'_>, id: i64, caller: &Principal) -> Result<Row, ApiError> {
+/// deleted, or have had its tokens revoked, since the request was let through.
+async fn hold(transaction: &Transaction<'_>, id: i64, access: &Access) -> Result<Row, ApiError> {
+    let caller = access.principal()?;
     // In one order, so that two who change each other never wait for each other.
     let sql = format!(
         "SELECT {SHOWN} FROM integratedb.users WHERE id IN ($1, $2) ORDER BY id FOR UPDATE"
@@ -423,6 +424,8 @@ async fn hold(transaction: &Transaction<'_>, id: i64, caller: &Principal) -> Res
     let mut held = transaction.query(&sql, &[&id, &caller.user]).await?;
     let at = |id: i64| held.iter().position(|row| row.get::<_, i64>(0) == id);
     let is_operator: bool = held[at(caller.user).ok_or(ApiError::Unauthorized)?].get(2);
+    // Whoever revokes all tokens of a user holds the user meanwhile.
+    Tokens::remaining(&**transaction, access.token()?).await?.ok_or(ApiError::Unauthorized)?;
     if caller.operator && !is_operator {
         return Err(ApiError::Forbidden);
     }

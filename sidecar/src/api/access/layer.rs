@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::Method;
 use axum::http::request::Parts;
@@ -15,7 +16,7 @@ use super::need::Need;
 use super::rules;
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::extract::{Client, bearer, number};
+use crate::api::extract::{Client, bearer, number, whole_body};
 use crate::api::rate::charge;
 use crate::audit::Actor;
 use crate::auth::{Principal, Scope, Token};
@@ -61,6 +62,8 @@ pub(in crate::api) struct Access {
     pub(in crate::api) principal: Option<Principal>,
     /// The workspace that the path is about, and the role that the user has there.
     pub(in crate::api) membership: Option<(i64, Role)>,
+    /// What it calls with.
+    token: Option<Token>,
     address: IpAddr,
 }
 
@@ -68,6 +71,11 @@ impl Access {
     /// Who calls.
     pub(in crate::api) fn principal(&self) -> Result<&Principal, ApiError> {
         self.principal.as_ref().ok_or(ApiError::Unauthorized)
+    }
+
+    /// What it calls with.
+    pub(in crate::api) fn token(&self) -> Result<&Token, ApiError> {
+        self.token.as_ref().ok_or(ApiError::Unauthorized)
     }
 
     /// The workspace that the path is about; that of a cache of the configuration file is none.
@@ -109,14 +117,22 @@ pub(in crate::api) async fn decide(
     };
     let need = need.ok_or_else(|| ApiError::Internal("nobody may call this".to_owned()))?;
     let (mut parts, body) = request.into_parts();
-    let access = judge(&policy.app, need, &mut parts).await?;
-    parts.extensions.insert(access);
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let mut access = judge(&policy.app, need, &mut parts).await?;
+    let mut request = Request::from_parts(parts, body);
+    // Who may not is told so before the body has come. It may be long in coming, and what the client may do can end
+    // meanwhile: so who may is judged once more when it is there.
+    if access.principal.is_some() && !request.body().is_end_stream() {
+        let (mut parts, body) = whole_body(request).await?;
+        access = judge(&policy.app, need, &mut parts).await?;
+        request = Request::from_parts(parts, Body::from(body));
+    }
+    request.extensions_mut().insert(access);
+    Ok(next.run(request).await)
 }
 
 async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiError> {
     let Client(address) = Client::from_request_parts(parts, app).await?;
-    let nobody = Access { principal: None, membership: None, address };
+    let nobody = Access { principal: None, membership: None, token: None, address };
     if matches!(need, Need::Public | Need::Other) {
         charge(app, &parts.extensions, None)?;
         return Ok(nobody);
@@ -179,7 +195,7 @@ async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiEr
         }
         Need::Caches(scope) => allow_scope(&principal, scope)?,
     }
-    Ok(Access { principal: Some(principal), membership, address })
+    Ok(Access { principal: Some(principal), membership, token, address })
 }
 
 /// Whoever is behind a token, and the connection that it was found out on.

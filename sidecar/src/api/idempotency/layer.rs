@@ -57,11 +57,7 @@ pub(in crate::api) async fn once(
         return Ok(next.run(request).await);
     };
     let Some(key) = key::read(request.headers())? else { return Ok(next.run(request).await) };
-    // The limit of the body's size is among the extensions, so the handler's request is made of the same parts.
-    let (parts, body) = request.into_parts();
-    let mut copy = Request::new(body);
-    copy.extensions_mut().clone_from(&parts.extensions);
-    let body = whole_body(copy).await?;
+    let (parts, body) = whole_body(request).await?;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let named = Named::of(&key, &token, &principal, (&parts.method, path, &body));
     let longest = app.repeats().limit + MARGIN;
