@@ -1,9 +1,10 @@
-//! What is taken away counts for requests that are under way just then, too.
+//! What is taken away counts for requests that are under way just then, too; and of two that take and use it at once, none is
+//! turned away because they waited for each other.
 
 use anyhow::{Context, Result, ensure};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use support::{Partnered, Sidecar, until};
+use support::{Browser, Partnered, Sidecar, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -134,31 +135,6 @@ async fn a_body_is_not_waited_for_without_a_token_and_not_for_ever_with_one() ->
 }
 
 #[tokio::test]
-async fn of_two_new_passwords_at_once_that_of_a_token_that_the_other_revoked_is_none() -> Result<()>
-{
-    let world = Partnered::start().await?;
-    let stolen = log_in(&world.api, "root", PASSWORD).await?.context("no token")?;
-    let mut holder = world.database.connect().await?;
-    let held = holder.transaction().await?;
-    held.execute("SELECT FROM integratedb.users FOR UPDATE", &[]).await?;
-    let password = |text: &str| json!({"user": {"password": text}});
-    let right = world.api.put("/api/v1/users/1", password("another password"));
-    let evil = async {
-        waiting(&world, 1).await?;
-        let evil = Some(password("of a thief's own"));
-        world.send_as(&stolen, Method::PUT, "/api/v1/users/1", evil).await
-    };
-    let let_go = async {
-        waiting(&world, 2).await?;
-        Ok(held.commit().await?)
-    };
-    let (right, evil, ()) = tokio::try_join!(right, evil, let_go)?;
-    assert_eq!(right.status, StatusCode::OK, "{}", right.text);
-    assert_eq!(evil.status, StatusCode::UNAUTHORIZED, "{}", evil.text);
-    assert!(log_in(&world.api, "root", "another password").await?.is_some());
-    Ok(())
-}
-#[tokio::test]
 async fn tokens_that_are_revoked_while_they_are_refreshed_have_no_successor() -> Result<()> {
     let world = Partnered::start().await?;
     let partner = world.partner("caches:read").await?;
@@ -184,5 +160,116 @@ async fn tokens_that_are_revoked_while_they_are_refreshed_have_no_successor() ->
     let token = renewed.body["access_token"].as_str().context("no access_token")?;
     assert_eq!(world.caches(token).await?, StatusCode::UNAUTHORIZED);
     assert_eq!(world.count("SELECT count(*) FROM integratedb.oauth_token", &[]).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_can_be_changed_while_another_is_deleted() -> Result<()> {
+    let world = Partnered::start().await?;
+    world.user("ann").await?;
+    world.user("bob").await?;
+    let mut holder = world.database.connect().await?;
+    let held = holder.transaction().await?;
+    held.execute("SELECT FROM integratedb.users WHERE id = 2 FOR UPDATE", &[]).await?;
+    let delete = async {
+        waiting(&world, 1).await?;
+        world.api.delete("/api/v1/users/3").await
+    };
+    let let_go = async {
+        waiting(&world, 2).await?;
+        Ok(held.commit().await?)
+    };
+    let user = json!({"user": {"username": "anna"}});
+    let (renamed, deleted, ()) =
+        tokio::try_join!(world.api.put("/api/v1/users/2", user), delete, let_go)?;
+    assert_eq!(renamed.status, StatusCode::OK, "{}", renamed.text);
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_can_be_changed_while_the_user_is_deleted() -> Result<()> {
+    let world = Partnered::start().await?;
+    world.user("ann").await?;
+    world.join(world.workspace, "ann", "viewer").await?;
+    let mut holder = world.database.connect().await?;
+    let held = holder.transaction().await?;
+    held.execute("SELECT FROM integratedb.workspace FOR UPDATE", &[]).await?;
+    let delete = async {
+        waiting(&world, 1).await?;
+        world.api.delete("/api/v1/users/2").await
+    };
+    let let_go = async {
+        waiting(&world, 2).await?;
+        Ok(held.commit().await?)
+    };
+    let path = format!("/api/v1/workspaces/{}/members/2", world.workspace);
+    let change = world.api.put(&path, json!({"member": {"role": "admin"}}));
+    let (changed, deleted, ()) = tokio::try_join!(change, delete, let_go)?;
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_can_agree_while_the_password_is_changed_or_the_membership_ends() -> Result<()> {
+    let world = Partnered::start().await?;
+    let partner = world.partner("caches:read").await?;
+    world.user("ann").await?;
+    world.join(world.workspace, "ann", "viewer").await?;
+    let member = format!("/api/v1/workspaces/{}/members/2", world.workspace);
+    let user = json!({"user": {"password": "another password"}});
+    for (take, with) in [
+        (world.api.send(Method::PUT, "/api/v1/users/2", Some(user.to_string())), PASSWORD),
+        (world.api.send(Method::DELETE, &member, None), "another password"),
+    ] {
+        let mut browser = Browser::new(&world.api.url(""))?;
+        let page = browser.get(&partner.address()).await?;
+        let page = browser.log_in(page, "ann", with).await?;
+        let form = page.form("/oauth2/consent")?.with("decision", "allow");
+        let form = form.with("workspace", &world.workspace.to_string());
+        let mut holder = world.database.connect().await?;
+        let held = holder.transaction().await?;
+        held.execute("SELECT FROM integratedb.workspace_member FOR UPDATE", &[]).await?;
+        let take = async {
+            waiting(&world, 1).await?;
+            take.await
+        };
+        let let_go = async {
+            waiting(&world, 2).await?;
+            Ok(held.commit().await?)
+        };
+        let (agreed, taken, ()) = tokio::try_join!(browser.submit(&form), take, let_go)?;
+        assert!(agreed.location()?.contains("code="), "{}", agreed.text);
+        assert!(taken.status.is_success(), "{}", taken.text);
+    }
+    let granted = "SELECT count(*) FROM integratedb.oauth_grant";
+    assert_eq!(world.count(granted, &[]).await?, 0, "the membership has ended");
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_new_passwords_at_once_that_of_a_token_that_the_other_revoked_is_none() -> Result<()>
+{
+    let world = Partnered::start().await?;
+    let stolen = log_in(&world.api, "root", PASSWORD).await?.context("no token")?;
+    let mut holder = world.database.connect().await?;
+    let held = holder.transaction().await?;
+    held.execute("SELECT FROM integratedb.users FOR UPDATE", &[]).await?;
+    let password = |text: &str| json!({"user": {"password": text}});
+    let right = world.api.put("/api/v1/users/1", password("another password"));
+    let evil = async {
+        waiting(&world, 1).await?;
+        let evil = Some(password("of a thief's own"));
+        world.send_as(&stolen, Method::PUT, "/api/v1/users/1", evil).await
+    };
+    let let_go = async {
+        waiting(&world, 2).await?;
+        Ok(held.commit().await?)
+    };
+    let (right, evil, ()) = tokio::try_join!(right, evil, let_go)?;
+    assert_eq!(right.status, StatusCode::OK, "{}", right.text);
+    assert_eq!(evil.status, StatusCode::UNAUTHORIZED, "{}", evil.text);
+    assert!(log_in(&world.api, "root", "another password").await?.is_some());
     Ok(())
 }

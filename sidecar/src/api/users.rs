@@ -416,6 +416,8 @@ const ALONE: &str = "LOCK TABLE integratedb.users IN SHARE ROW EXCLUSIVE MODE";
 /// Holds a user until the end of the transaction, and whoever wants to change it: an operator may have been made none, or
 /// deleted, or have had its tokens revoked, since the request was let through.
 async fn hold(transaction: &Transaction<'_>, id: i64, access: &Access) -> Result<Row, ApiError> {
+    // The table before its rows, as whoever is to be alone takes it: a change of a row takes this lock anyway, but later.
+    transaction.batch_execute("LOCK TABLE integratedb.users IN ROW EXCLUSIVE MODE").await?;
     let caller = access.principal()?;
     // In one order, so that two who change each other never wait for each other.
     let sql = format!(

@@ -38,19 +38,40 @@ impl Session {
         Ok(cookie)
     }
 
-    /// That of a cookie. In a transaction it stays until that ends, or is not there.
+    /// That of a cookie.
     pub(crate) async fn of(
         client: &impl GenericClient,
         cookie: &Token,
     ) -> Result<Option<Self>, DbError> {
-        let row = client
-            .query_opt(
-                "SELECT u.id, u.username, u.operator \
-                 FROM integratedb.browser_session s JOIN integratedb.users u ON u.id = s.user_id \
-                 WHERE s.cookie_hash = $1 AND s.expires_at > now() FOR SHARE OF s",
-                &[&hash_token(cookie)],
-            )
-            .await?;
+        Self::read(client, cookie, "").await
+    }
+
+    /// That of a cookie, which stays until `transaction` ends. So do its user and this workspace, which are taken before it: in
+    /// the order in which a new password or the end of a membership takes them.
+    pub(crate) async fn hold(
+        transaction: &impl GenericClient,
+        cookie: &Token,
+        workspace: Option<i64>,
+    ) -> Result<Option<Self>, DbError> {
+        let sql = "SELECT FROM integratedb.browser_session s JOIN integratedb.users u ON u.id = s.user_id \
+                   WHERE s.cookie_hash = $1 FOR KEY SHARE OF u";
+        transaction.execute(sql, &[&hash_token(cookie)]).await?;
+        let sql = "SELECT FROM integratedb.workspace WHERE id = $1 FOR KEY SHARE";
+        transaction.execute(sql, &[&workspace]).await?;
+        Self::read(transaction, cookie, "FOR SHARE OF s").await
+    }
+
+    async fn read(
+        client: &impl GenericClient,
+        cookie: &Token,
+        lock: &str,
+    ) -> Result<Option<Self>, DbError> {
+        let sql = format!(
+            "SELECT u.id, u.username, u.operator \
+             FROM integratedb.browser_session s JOIN integratedb.users u ON u.id = s.user_id \
+             WHERE s.cookie_hash = $1 AND s.expires_at > now() {lock}"
+        );
+        let row = client.query_opt(&sql, &[&hash_token(cookie)]).await?;
         Ok(row.map(|row| Self {
             principal: Principal {
                 user: row.get(0),

@@ -73,6 +73,13 @@ pub(crate) async fn owned(client: &impl GenericClient, user: i64) -> Result<i64,
     Ok(client.query_one(sql, &[&user]).await?.get(0))
 }
 
+/// Keeps a user from being deleted until the end of the transaction: for whoever is about to hold a workspace and to make the
+/// user a member of it.
+pub(crate) async fn hold_user(tx: &Transaction<'_>, user: i64) -> Result<(), DbError> {
+    tx.execute("SELECT FROM integratedb.users WHERE id = $1 FOR KEY SHARE", &[&user]).await?;
+    Ok(())
+}
+
 /// Makes a user a member, or gives a member another role. `None` if there is no such user.
 pub(crate) async fn put_member(
     tx: &Transaction<'_>,

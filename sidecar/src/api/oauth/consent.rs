@@ -73,7 +73,8 @@ pub(super) async fn consent(
     }
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
-    let Some(session) = Session::of(&*transaction, &cookie).await? else {
+    let workspace = params.get("workspace").and_then(number);
+    let Some(session) = Session::hold(&*transaction, &cookie, workspace).await? else {
         // Logged out since, or for too long: back to where that is asked.
         return Ok(see_other(&back_to(&request)));
     };
@@ -88,7 +89,7 @@ pub(super) async fn consent(
     }
     let user = session.principal.user;
     let actor = Actor { principal: Some(session.principal.clone()), address };
-    let code = match params.get("workspace").and_then(number) {
+    let code = match workspace {
         Some(workspace) => {
             oauth::allow(&*transaction, &request, &actor, user, workspace, &server.settings).await?
         }

@@ -137,6 +137,7 @@ async fn change(
 ) -> Result<Option<Member>, ApiError> {
     let workspace = access.workspace().ok_or(ApiError::NotFound)?;
     let caller = access.principal()?.user;
+    workspaces::hold_user(tx, user).await?;
     let role = workspaces::lock(tx, workspace, caller).await?.ok_or(ApiError::NotFound)?;
     let before = workspaces::member(&**tx, workspace, user).await?;
     let from = before.as_ref().map(|member| member.role);
