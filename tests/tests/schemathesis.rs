@@ -25,6 +25,7 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
         }
         // Without, whoever sets notifications waits for somebody who tells them.
         config.notifications.enabled = true;
+        config.sync.token = Some(Secret::new("what Zync's clients send".to_owned()));
         // It is all one client's, in a hurry.
         config.requests_per_minute = 10_000_000;
         config.request_burst = 1_000_000;

@@ -150,9 +150,8 @@ pub(super) async fn queries(
 ) -> Result<Names<QueryView>, ApiError> {
     let is_by_id = matches!(filter.sort, Sort::Id);
     if filter.after.is_some() && !is_by_id {
-        let why =
-            "Bad Request: after goes with sort=id: figures move, and with them whoever is next";
-        return Err(ApiError::BadRequest(why.to_owned()));
+        let why = "goes with sort=id: figures move, and with them whoever is next";
+        return Err(ApiError::field("after", why));
     }
     let cache = find(&app, &id)?;
     let templates = cache.queries().all();

@@ -22,7 +22,7 @@ use super::body::Data;
 use super::error::ApiError;
 
 /// The most that a page has.
-const MOST: i64 = 1000;
+pub(super) const MOST: i64 = 1000;
 
 /// A page of a list.
 #[derive(Serialize, ToSchema)]

@@ -17,5 +17,5 @@ pub(crate) use members::{
 pub use role::Role;
 pub use settings::WorkspaceSettings;
 pub(crate) use store::{
-    Workspace, cache_names, create, delete, find, hold_user, list, lock, of_cache, rename, role,
+    Workspace, cache_names, create, delete, find, hold_owner, list, lock, of_cache, rename, role,
 };

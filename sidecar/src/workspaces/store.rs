@@ -88,7 +88,7 @@ pub(crate) async fn find(
 }
 
 /// Holds a user until the end of the transaction, so that of the workspaces it makes one comes after the other.
-pub(crate) async fn hold_user(tx: &Transaction<'_>, user: i64) -> Result<(), DbError> {
+pub(crate) async fn hold_owner(tx: &Transaction<'_>, user: i64) -> Result<(), DbError> {
     let sql = "SELECT FROM integratedb.users WHERE id = $1 FOR NO KEY UPDATE";
     tx.execute(sql, &[&user]).await?;
     Ok(())

@@ -4,6 +4,7 @@ use axum::http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{Operation, examples, responses};
+use crate::api::page;
 
 /// Parameters that many operations have.
 pub(super) fn components() -> Value {
@@ -30,8 +31,14 @@ pub(super) fn components() -> Value {
 /// Describes the parameters of an operation, and adds those that it shares with others.
 pub(super) fn complete(of: &Operation<'_>, operation: &mut Value, schemas: &Map<String, Value>) {
     let mut all: Vec<Value> = operation["parameters"].as_array().cloned().unwrap_or_default();
+    // The shared one says it whole, with an example.
+    all.retain(|parameter| parameter["name"] != "If-Match");
     for parameter in &mut all {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        if name == "limit" {
+            // As of all lists; `Asked` refuses any other.
+            parameter["schema"] = json!({ "type": "integer", "minimum": 1, "maximum": page::MOST });
+        }
         let is_described =
             parameter["description"].as_str().is_some_and(|text| !text.trim().is_empty());
         if !is_described && parameter["in"] == "path" {
@@ -48,11 +55,11 @@ pub(super) fn complete(of: &Operation<'_>, operation: &mut Value, schemas: &Map<
         }
     }
     let is_there = |name: &str| all.iter().any(|one| one["name"] == name);
-    let (has_key, has_tag) = (is_there("Idempotency-Key"), is_there("If-Match"));
+    let has_key = is_there("Idempotency-Key");
     if of.takes_idempotency_key() && !has_key {
         all.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
-    if of.method != Method::GET && responses::has(operation, "412") && !has_tag {
+    if of.method != Method::GET && responses::has(operation, "412") {
         all.push(json!({ "$ref": "#/components/parameters/IfMatch" }));
     }
     if !all.is_empty() {

@@ -148,7 +148,7 @@ pub(super) async fn create_workspace(
     let user = access.principal()?.user;
     let mut client = app.client().await?;
     let tx = client.transaction().await?;
-    workspaces::hold_user(&tx, user).await?;
+    workspaces::hold_owner(&tx, user).await?;
     let most = app.max_workspaces();
     if workspaces::owned(&*tx, user).await? >= i64::from(most) {
         let why = format!("You own {most} workspaces, which is the most.");
