@@ -43,6 +43,8 @@ struct Configured {
 #[derive(Clone)]
 struct Made {
     version: i64,
+    /// What the one among the caches was made of.
+    source: Option<String>,
     /// Why it could not be made in this version. If it could be in one before, that one is among the caches.
     error: Option<String>,
 }
@@ -80,12 +82,7 @@ impl Configured {
         let mut sources = HashMap::new();
         let mut over_rest = HashMap::new();
         for (id, settings) in caches {
-            // Secrets do not print; whether one has changed is asked separately.
-            let caching = settings.caching.as_ref().map(|caching| &caching.url);
-            let secrets = [settings.auth_url.as_ref(), caching].map(|url| {
-                fingerprint(url.map(|url| url.expose_secret().as_str()).unwrap_or_default())
-            });
-            let source = format!("{settings:?} {}", secrets.join(" "));
+            let source = source(settings);
             let old = before.and_then(|before| before.caches.get(id));
             let is_same = before.is_some_and(|before| before.sources.get(id) == Some(&source));
             let cache = match old {
@@ -108,6 +105,15 @@ impl Configured {
         }
         Ok(Self { caches: made, sources, made: over_rest, proxy: proxy.clone(), tls })
     }
+}
+
+/// All that a cache is made of, to be compared.
+fn source(settings: &CacheSettings) -> String {
+    // Secrets do not print; whether one has changed is asked separately.
+    let caching = settings.caching.as_ref().map(|caching| &caching.url);
+    let secrets = [settings.auth_url.as_ref(), caching]
+        .map(|url| fingerprint(url.map(|url| url.expose_secret().as_str()).unwrap_or_default()));
+    format!("{settings:?} {}", secrets.join(" "))
 }
 
 fn fingerprint(text: &str) -> String {
@@ -164,28 +170,41 @@ impl Registry {
     /// the same id stays in its place.
     pub(crate) fn put(&self, id: &CacheId, version: i64, settings: Result<CacheSettings, String>) {
         let _changing = self.changing();
-        let before = {
+        let (known, before) = {
             let now = self.read();
             if now.sources.contains_key(id) {
                 return;
             }
-            now.caches.get(id).cloned()
+            (now.made.get(id).cloned(), now.caches.get(id).cloned())
         };
-        let cache =
-            settings.and_then(|settings| Cache::new(id.clone(), settings, before.as_deref()));
-        let error = cache.as_ref().err().cloned();
-        if let Some(error) = &error {
-            tracing::warn!(cache = %id, error, "a cache of a workspace can't be made");
+        // One that could not be made may be able to now, as when there is room again.
+        if known.as_ref().is_some_and(|known| known.version == version && known.error.is_none()) {
+            return;
         }
-        let is_made = cache.is_ok();
+        let before_source = known.and_then(|known| known.source);
+        let made = settings.and_then(|settings| {
+            let source = source(&settings);
+            if before_source.as_ref() == Some(&source) {
+                // A new name, perhaps. Clients' connections stay.
+                return Ok((source, None));
+            }
+            let cache = Cache::new(id.clone(), settings, before.as_deref())?;
+            Ok((source, Some(Arc::new(cache))))
+        });
+        let (source, cache, error) = match made {
+            Ok((source, cache)) => (Some(source), cache, None),
+            Err(error) => {
+                tracing::warn!(cache = %id, error, "a cache of a workspace can't be made");
+                (before_source, None, Some(error))
+            }
+        };
+        let is_new = cache.is_some();
         {
             let mut now = self.write();
-            if let Ok(cache) = cache {
-                now.caches.insert(id.clone(), Arc::new(cache));
-            }
-            now.made.insert(id.clone(), Made { version, error });
+            now.caches.extend(cache.map(|cache| (id.clone(), cache)));
+            now.made.insert(id.clone(), Made { version, source, error });
         }
-        if let Some(before) = before.filter(|_| is_made) {
+        if let Some(before) = before.filter(|_| is_new) {
             before.retire(self.cache(id).as_deref());
         }
     }

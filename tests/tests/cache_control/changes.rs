@@ -199,6 +199,37 @@ async fn who_is_no_member_any_more_when_the_origin_has_answered_changes_nothing(
 }
 
 #[tokio::test]
+async fn what_changes_nothing_for_clients_leaves_their_connections() -> Result<()> {
+    let setup = with_key().await?;
+    let cache = setup.create("main").await?;
+    let reply = setup.put(&cache, shared("one")).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let path = format!("/api/v1/caches/{cache}");
+    let client = setup.client(&cache).await?;
+    // A write is not answered from here.
+    let backend = async || -> Result<i32> {
+        client.batch_execute("UPDATE items SET name = name WHERE id = 1").await?;
+        Ok(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0))
+    };
+    let before = backend().await?;
+    let renamed = setup.sidecar.put(&path, json!({"cache": {"name": "other"}})).await?;
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    assert_eq!(backend().await?, before);
+    let mut same = shared("one");
+    for part in ["verifiers", "caching"] {
+        same[part].as_object_mut().context("no part")?.remove("password");
+    }
+    assert_eq!(setup.put(&cache, same).await?.status, 200);
+    assert_eq!(backend().await?, before);
+    // What does change something takes another one.
+    let mut fewer = shared("one");
+    fewer["pool_size"] = json!(3);
+    assert_eq!(setup.put(&cache, fewer).await?.status, 200);
+    assert_ne!(backend().await?, before);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_list_of_caches_links_to_its_next_page() -> Result<()> {
     let setup = Setup::new().await?;
     setup.create("one").await?;
