@@ -4,6 +4,7 @@
 //! Names are resolved here, every address is checked, and the connection is made to one that was: a name that leads
 //! somewhere else a moment later changes nothing. Redirects are not followed, and proxies not used.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, Method, RequestBuilder, Url};
+use tokio::net::TcpStream;
 
 use crate::notify::NotificationSettings;
 use crate::sync::SyncSettings;
@@ -67,19 +69,21 @@ pub struct Reach {
     allow_http: bool,
     /// The section that says so, for people who want it otherwise.
     section: &'static str,
+    /// Where this process itself listens for those who are connected on: a connection there would come round again.
+    own: Option<SocketAddr>,
 }
 
 impl From<&NotificationSettings> for Reach {
     fn from(settings: &NotificationSettings) -> Self {
         let allowed = settings.allow_networks.as_slice().into();
-        Self { allowed, allow_http: settings.allow_http, section: "notifications" }
+        Self { allowed, allow_http: settings.allow_http, section: "notifications", own: None }
     }
 }
 
 impl From<&SyncSettings> for Reach {
     fn from(settings: &SyncSettings) -> Self {
         let allowed = settings.allow_networks.as_slice().into();
-        Self { allowed, allow_http: settings.allow_http, section: "sync" }
+        Self { allowed, allow_http: settings.allow_http, section: "sync", own: None }
     }
 }
 
@@ -87,7 +91,7 @@ impl From<&WorkspaceSettings> for Reach {
     /// Whether a connection to an origin is encrypted, its cache says by its `sslmode`.
     fn from(settings: &WorkspaceSettings) -> Self {
         let allowed = settings.allow_networks.as_slice().into();
-        Self { allowed, allow_http: true, section: "workspaces" }
+        Self { allowed, allow_http: true, section: "workspaces", own: None }
     }
 }
 
@@ -128,6 +132,28 @@ impl Reach {
             }
         }
         if permitted.is_empty() { Err(refused) } else { Ok(permitted) }
+    }
+
+    /// The same, but never to this process itself, which listens there.
+    pub(crate) fn besides(self, own: Option<SocketAddr>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Connects to one of the addresses that were resolved. The error is one of the connection.
+    pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(addresses).await?;
+        if self.is_own(stream.local_addr()?, stream.peer_addr()?) {
+            return Err(io::Error::other("it is this proxy itself, and not an origin"));
+        }
+        Ok(stream)
+    }
+
+    /// Whether a connection leads to this process. Whatever name it has gone by, a connection to an address of this machine
+    /// begins at the same address; but of the loopback network, at another one perhaps.
+    fn is_own(&self, local: SocketAddr, peer: SocketAddr) -> bool {
+        let Some(own) = self.own.filter(|own| own.port() == peer.port()) else { return false };
+        let [own, local, peer] = [own, local, peer].map(|address| address.ip().to_canonical());
+        if own.is_unspecified() { peer == local || peer.is_loopback() } else { peer == own }
     }
 
     /// Sends requests only to where they may go. `timeout` is for a request with its answer, `connections` are kept open
@@ -283,6 +309,22 @@ mod tests {
         assert!(
             passes("http://example.com/", &[], true) && passes("https://example.com/", &[], false)
         );
+    }
+
+    #[test]
+    fn this_process_is_told_by_its_address() {
+        let is_own = |own: &str, local: &str, peer: &str| {
+            let [own, local, peer] =
+                [own, local, peer].map(|text| text.parse().expect("an address"));
+            reach(&[], false).besides(Some(own)).is_own(local, peer)
+        };
+        assert!(is_own("0.0.0.0:6432", "192.0.2.1:50000", "192.0.2.1:6432"));
+        assert!(is_own("0.0.0.0:6432", "127.0.0.1:50000", "127.0.0.5:6432"));
+        assert!(is_own("[::]:6432", "[2001:db8::1]:50000", "[2001:db8::1]:6432"));
+        assert!(is_own("192.0.2.1:6432", "192.0.2.1:50000", "192.0.2.1:6432"));
+        assert!(!is_own("192.0.2.1:6432", "127.0.0.1:50000", "127.0.0.1:6432"));
+        assert!(!is_own("0.0.0.0:6432", "192.0.2.1:50000", "192.0.2.1:5432"));
+        assert!(!is_own("0.0.0.0:6432", "192.0.2.1:50000", "192.0.2.2:6432"));
     }
 
     #[tokio::test]

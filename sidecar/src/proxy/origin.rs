@@ -149,7 +149,7 @@ impl Origin {
                 // A name may lead elsewhere than when it was last looked at.
                 let addresses = reach.resolve(host, *port, self.tls.is_none()).await;
                 let addresses = addresses.map_err(ConnectError::Unreachable)?;
-                TcpStream::connect(addresses.as_slice()).await
+                reach.connect(&addresses).await
             }
         };
         let mut stream = connected.map_err(failed)?;
@@ -229,6 +229,16 @@ mod tests {
             origin.expect("readable").connect(0).await.map(drop)
         };
         assert!(connect(&["127.0.0.0/8"]).await.is_ok());
+        // Under whatever name, a connection does not come round again.
+        let networks = vec!["127.0.0.0/8".parse().expect("a network")];
+        let settings =
+            WorkspaceSettings { allow_networks: networks, ..WorkspaceSettings::default() };
+        let own = ([0, 0, 0, 0], port).into();
+        let reach = Reach::from(&settings).besides(Some(own));
+        let text = format!("host=localhost port={port} sslmode=disable");
+        let origin = Origin::read(&text, Duration::from_secs(5), Some(&reach)).expect("readable");
+        let refused = origin.connect(0).await.map(drop).expect_err("it is itself").to_string();
+        assert!(refused.contains("this proxy itself"), "{refused}");
         let refused = connect(&[]).await.expect_err("it is a loopback address").to_string();
         assert!(refused.contains("workspaces.allow_networks"), "{refused}");
         let reach = Reach::from(&WorkspaceSettings::default());

@@ -93,7 +93,11 @@ async fn what_can_be_no_cache_is_refused_by_its_field() -> Result<()> {
     // The proxy is no origin of its own: what connects would come round again.
     let mut body = setup.body("second");
     body["cache"]["port"] = json!(proxy);
-    assert_eq!(blamed(&sidecar.post("/api/v1/caches", body).await?)?, "hostname");
+    assert_eq!(blamed(&sidecar.post("/api/v1/caches", body.clone()).await?)?, "hostname");
+    body["cache"]["hostname"] = json!("localhost");
+    let reply = sidecar.post("/api/v1/caches", body).await?;
+    assert_eq!(blamed(&reply)?, "port");
+    assert!(reply.text.contains("this proxy itself"), "{}", reply.text);
     let twice = sidecar.post("/api/v1/caches", setup.body("first")).await?;
     assert_eq!(twice.status, 409, "{}", twice.text);
     setup.create("second").await?;

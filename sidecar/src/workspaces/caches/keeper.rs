@@ -60,7 +60,7 @@ impl CacheKeeper {
         let port = settings.port.or_else(|| proxy.map(|address| address.port()));
         Ok(Self {
             settings: settings.clone(),
-            reach: Reach::from(settings),
+            reach: Reach::from(settings).besides(proxy),
             sealer: sealer.transpose()?,
             pool,
             registry,

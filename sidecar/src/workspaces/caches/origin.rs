@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use integratedb_wire::write;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::Mistake;
 use crate::reach::Reach;
@@ -36,7 +35,7 @@ pub(super) async fn probe(reach: &Reach, host: &str, port: u16) -> Result<(), Mi
 async fn ask(reach: &Reach, host: &str, port: u16) -> Result<(), Mistake> {
     let addresses = reach.resolve(host, port, true).await.map_err(|why| ("hostname", why))?;
     let unreachable = |error| ("port", format!("{host}:{port} can't be connected to: {error}"));
-    let mut stream = TcpStream::connect(addresses.as_slice()).await.map_err(unreachable)?;
+    let mut stream = reach.connect(&addresses).await.map_err(unreachable)?;
     let mut request = Vec::new();
     write::frontend::ssl_request(&mut request);
     let answer = match stream.write_all(&request).await {
