@@ -5,6 +5,7 @@ mod error;
 mod migrate;
 mod pool;
 pub(crate) mod rules;
+mod within;
 
 pub(crate) use contract::{Patience, begin, hold_stakeholder, patiently};
 pub use error::{DbError, Refusal};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 pub(crate) use deadpool_postgres::RecyclingMethod;
 use deadpool_postgres::{Manager, ManagerConfig, Runtime, Timeouts};
-use tokio_postgres::config::Host;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DbError;
+use super::within::{self, Within};
 use crate::config::Config;
 use crate::reach::Reach;
 use crate::secret::Secret;
@@ -19,10 +19,10 @@ use crate::tls::Tls;
 pub type Pool = deadpool_postgres::Pool;
 
 /// How long a request waits for a free connection or a new one.
-const WAIT: Duration = Duration::from_secs(5);
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 /// How long the other end of a connection may say nothing at all, not even that it received something.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Makes a pool to the sidecar's database; no connection is opened yet.
 pub fn open(config: &Config) -> Result<Pool, DbError> {
@@ -41,28 +41,35 @@ pub(crate) fn open_pool(
     recycling_method: RecyclingMethod,
 ) -> Result<Pool, DbError> {
     let (settings, tls) = parse_url(url)?;
-    pool_of(settings, &tls, most, timeout, recycling_method)
+    let manager_config = ManagerConfig { recycling_method };
+    pool_of(settings, most, timeout, |settings| match tls.client_config().map_err(unreadable)? {
+        None => Ok(Manager::from_config(settings, NoTls, manager_config)),
+        Some(config) => {
+            Ok(Manager::from_config(settings, MakeRustlsConnect::new(config), manager_config))
+        }
+    })
 }
 
-/// The same, to the addresses that the host has now and that may be reached. They are those of the pool for as long as it
-/// is used.
-pub(crate) async fn open_pool_within(
+/// The same, to addresses that may be reached.
+pub(crate) fn open_pool_within(
     url: &Secret<String>,
     reach: &Reach,
     most: usize,
     timeout: Duration,
 ) -> Result<Pool, DbError> {
     let (settings, tls) = parse_url(url)?;
-    let settings = within(settings, reach).await?;
-    pool_of(settings, &tls, most, timeout, RecyclingMethod::Verified)
+    let within = Within::new(&settings, &tls, reach)?;
+    let recycling_method = RecyclingMethod::Verified;
+    let make =
+        |settings| Ok(Manager::from_connect(settings, within, ManagerConfig { recycling_method }));
+    pool_of(settings, most, timeout, make)
 }
 
 fn pool_of(
     mut settings: tokio_postgres::Config,
-    tls: &Tls,
     most: usize,
     timeout: Duration,
-    recycling_method: RecyclingMethod,
+    make: impl FnOnce(tokio_postgres::Config) -> Result<Manager, DbError>,
 ) -> Result<Pool, DbError> {
     // Every statement here is short: compiling one takes longer than it runs.
     let options = format!(
@@ -71,13 +78,7 @@ fn pool_of(
         timeout.as_secs(),
     );
     settings.options(options.trim());
-    let manager_config = ManagerConfig { recycling_method };
-    let manager = match tls.client_config().map_err(unreadable)? {
-        None => Manager::from_config(settings, NoTls, manager_config),
-        Some(config) => {
-            Manager::from_config(settings, MakeRustlsConnect::new(config), manager_config)
-        }
-    };
+    let manager = make(settings)?;
     Pool::builder(manager)
         .max_size(most.max(1))
         .runtime(Runtime::Tokio1)
@@ -96,9 +97,12 @@ pub(crate) async fn connect_within(
     url: &Secret<String>,
     reach: Option<&Reach>,
 ) -> Result<Client, DbError> {
-    let (mut settings, tls) = parse_url(url)?;
+    let (settings, tls) = parse_url(url)?;
     if let Some(reach) = reach {
-        settings = within(settings, reach).await?;
+        let within = Within::new(&settings, &tls, reach)?;
+        let opened = tokio::time::timeout(within::PATIENCE, within.open(&settings)).await;
+        let late = |_| DbError::Unavailable("it does not answer".to_owned());
+        return Ok(opened.map_err(late)??.0);
     }
     match tls.client_config().map_err(unreadable)? {
         None => {
@@ -112,27 +116,6 @@ pub(crate) async fn connect_within(
             Ok(client)
         }
     }
-}
-
-/// The settings with the addresses that their host has now and that may be reached.
-async fn within(
-    mut settings: tokio_postgres::Config,
-    reach: &Reach,
-) -> Result<tokio_postgres::Config, DbError> {
-    let ([Host::Tcp(host)], []) = (settings.get_hosts(), settings.get_hostaddrs()) else {
-        return Err(unreadable("it has to name one host, by its name"));
-    };
-    let host = host.clone();
-    let port = settings.get_ports().first().copied().unwrap_or(5432);
-    let addresses = reach.resolve(&host, port, false).await.map_err(DbError::Unavailable)?;
-    for (at, address) in addresses.iter().enumerate() {
-        // Each address goes with a name.
-        if at > 0 {
-            settings.host(&host);
-        }
-        settings.hostaddr(address.ip());
-    }
-    Ok(settings)
 }
 
 pub(crate) fn parse_url(url: &Secret<String>) -> Result<(tokio_postgres::Config, Tls), DbError> {
@@ -158,6 +141,6 @@ pub(crate) fn parse_url(url: &Secret<String>) -> Result<(tokio_postgres::Config,
 }
 
 /// The error names the mistake but never quotes the URL, which may hold a password.
-fn unreadable(error: impl std::fmt::Display) -> DbError {
+pub(super) fn unreadable(error: impl std::fmt::Display) -> DbError {
     DbError::Unreadable(error.to_string())
 }

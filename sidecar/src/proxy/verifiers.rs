@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::PoolError;
-use tokio::sync::Mutex;
-
 use super::random;
 use super::scram::Verifier;
 use crate::db::{self, DbError, RecyclingMethod};
@@ -19,11 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who can be asked for verifiers.
 pub(crate) struct Verifiers {
-    url: Secret<String>,
-    /// Where the origin may be; anywhere unless told.
-    reach: Option<Reach>,
-    /// None until addresses that may be reached were looked up, which is done again after a connection could not be made.
-    pool: Mutex<Option<db::Pool>>,
+    pool: db::Pool,
     query: String,
     /// What verifiers of users that are not there are made of.
     secret: [u8; 32],
@@ -40,55 +33,41 @@ impl From<DbError> for VerifierError {
     }
 }
 
-fn open(url: &Secret<String>) -> Result<db::Pool, DbError> {
-    db::open_pool(url, MOST, PATIENCE, RecyclingMethod::Verified)
-}
-
 impl Verifiers {
+    /// With `reach`, only at an address that may be reached.
     pub(crate) fn new(
         url: &Secret<String>,
         reach: Option<&Reach>,
         query: &str,
     ) -> Result<Self, String> {
-        let unusable = |error| format!("auth_url: {error}");
         let pool = match reach {
-            None => Some(open(url).map_err(unusable)?),
-            Some(_) => db::parse_url(url).map(|_| None).map_err(unusable)?,
+            None => db::open_pool(url, MOST, PATIENCE, RecyclingMethod::Verified),
+            Some(reach) => db::open_pool_within(url, reach, MOST, PATIENCE),
         };
-        Ok(Self {
-            url: url.clone(),
-            reach: reach.cloned(),
-            pool: Mutex::new(pool),
-            query: query.to_owned(),
-            secret: random::bytes(),
-        })
+        let pool = pool.map_err(|error| format!("auth_url: {error}"))?;
+        Ok(Self { pool, query: query.to_owned(), secret: random::bytes() })
     }
 
-    async fn pool(&self) -> Result<db::Pool, DbError> {
-        let mut pool = self.pool.lock().await;
-        if let Some(pool) = &*pool {
-            return Ok(pool.clone());
+    /// What the origin answers. A connection that ends under the question, because it has brought as much as one may, is no
+    /// reason to refuse anybody: so it is asked once more.
+    async fn ask(&self, user: &str) -> Result<Option<tokio_postgres::Row>, DbError> {
+        let mut is_first = true;
+        loop {
+            let client = self.pool.get().await?;
+            let asked = async {
+                let statement = client.prepare_cached(&self.query).await?;
+                client.query_opt(&statement, &[&user]).await
+            };
+            match asked.await {
+                Err(_) if is_first && client.is_closed() => is_first = false,
+                answer => return Ok(answer?),
+            }
         }
-        let made = match &self.reach {
-            None => open(&self.url)?,
-            Some(reach) => db::open_pool_within(&self.url, reach, MOST, PATIENCE).await?,
-        };
-        Ok(pool.insert(made).clone())
     }
 
     /// The verifier of a user; of one who is not there, one that no password fits.
     pub(crate) async fn of(&self, user: &str) -> Result<Verifier, VerifierError> {
-        let client = match self.pool().await?.get().await {
-            Ok(client) => client,
-            Err(error) => {
-                if self.reach.is_some() && matches!(error, PoolError::Backend(_)) {
-                    *self.pool.lock().await = None;
-                }
-                return Err(DbError::from(error).into());
-            }
-        };
-        let statement = client.prepare_cached(&self.query).await.map_err(DbError::from)?;
-        let row = client.query_opt(&statement, &[&user]).await.map_err(DbError::from)?;
+        let row = self.ask(user).await?;
         let text: Option<String> = match &row {
             None => None,
             Some(row) => row.try_get(1).map_err(|error| VerifierError(error.to_string()))?,
