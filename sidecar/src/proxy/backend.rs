@@ -24,6 +24,9 @@ use super::stream::Stream;
 /// The longest message that is read as a whole while no client is there to take it piece by piece.
 const LIMIT: usize = 1 << 20;
 
+/// What the proxy gathers of one answer, in memory.
+const ANSWER: usize = 16 << 20;
+
 /// A connection to an origin.
 pub(crate) struct Backend {
     pub(crate) stream: Stream,
@@ -65,6 +68,8 @@ pub(crate) enum OpenError {
     ReadOnly,
     #[error("no answer within {0} s")]
     Timeout(u64),
+    #[error("the answer is longer than the {ANSWER} bytes that are read of one")]
+    TooLong,
 }
 
 impl OpenError {
@@ -267,7 +272,7 @@ impl Backend {
         let message = frame::whole(self.input.filled(), LIMIT)?.expect("it was waited for");
         let mut is_ready = false;
         match Message::read(message)? {
-            Message::ParameterStatus(name, value) => self.params.set(name, value),
+            Message::ParameterStatus(name, value) => self.params.report(name, value),
             Message::BackendKeyData { process, key } => {
                 let secret = key.to_vec();
                 self.learn_key(process, secret);
@@ -313,17 +318,21 @@ impl Backend {
         self.output.append(batch);
         self.output.drain(&mut self.stream).await?;
         let mut answer = Answer::default();
+        let mut left = ANSWER;
         loop {
             let total = self.wait_for_message().await?;
             let message = frame::whole(self.input.filled(), LIMIT)?.expect("it was waited for");
             match Message::read(message)? {
                 Message::DataRow(row) => {
+                    // With what a row takes besides its bytes.
+                    let values = (row.iter().count() + 1) * size_of::<Option<Vec<u8>>>();
+                    left = left.checked_sub(total + values).ok_or(OpenError::TooLong)?;
                     answer.rows.push(row.iter().map(|value| value.map(<[u8]>::to_vec)).collect());
                 }
                 Message::Error(fields) if answer.error.is_none() => {
                     answer.error = Some(OpenError::refused(fields, &self.input.filled()[..total]));
                 }
-                Message::ParameterStatus(name, value) => self.params.set(name, value),
+                Message::ParameterStatus(name, value) => self.params.report(name, value),
                 Message::Ready(_) => {
                     self.input.consume(total);
                     return Ok(answer);
@@ -362,7 +371,7 @@ impl Backend {
     fn take_in_news(&mut self) -> bool {
         while let Ok(Some(message)) = frame::whole(self.input.filled(), LIMIT) {
             match Message::read(message) {
-                Ok(Message::ParameterStatus(name, value)) => self.params.set(name, value),
+                Ok(Message::ParameterStatus(name, value)) => self.params.report(name, value),
                 Ok(Message::Notice(_)) => {}
                 _ => return false,
             }

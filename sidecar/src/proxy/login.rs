@@ -293,7 +293,7 @@ impl Newcomer {
                     self.output.append(&link.input.filled()[..total]);
                 }
                 Message::ParameterStatus(name, value) => {
-                    params.set(name, value);
+                    params.report(name, value);
                     self.output.append(&link.input.filled()[..total]);
                 }
                 Message::Ready(_) => {

@@ -146,8 +146,8 @@ impl Session {
             tag::NOTICE | tag::NOTIFICATION => return Ok(Down::Pass),
             tag::PARAMETER_STATUS => {
                 if let Ok(Message::ParameterStatus(name, value)) = Message::read(message) {
-                    link.params.set(name, value);
-                    self.params.set(name, value);
+                    link.params.report(name, value);
+                    self.params.report(name, value);
                     self.reads_text = can_be_read(&self.params);
                     if let Some(caching) = &mut self.caching
                         && name != b"application_name"
