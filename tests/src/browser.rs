@@ -131,6 +131,12 @@ impl Page {
         Ok(self.header("location").to_owned())
     }
 
+    /// Where its first link leads to.
+    pub fn link(&self) -> Result<String> {
+        let link = self.text.split("<a ").nth(1).and_then(|link| attribute(link, "href"));
+        link.with_context(|| format!("{}: no link: {}", self.status, self.text))
+    }
+
     /// The form that goes to this path.
     pub fn form(&self, action: &str) -> Result<Form> {
         let forms = self.text.split("<form ").skip(1);

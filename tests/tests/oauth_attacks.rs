@@ -187,11 +187,43 @@ async fn nobody_is_sent_to_an_address_that_is_not_registered() -> Result<()> {
 }
 
 #[tokio::test]
+async fn nobody_is_sent_anywhere_by_a_link_alone() -> Result<()> {
+    let world = Partnered::start().await?;
+    let partner = world.partner("caches:read").await?;
+    let mut browser = Browser::new(&world.api.url(""))?;
+    let wrong = changed(&partner, &[("response_type", Some("token")), ("state", Some("\"><b>"))]);
+    let page = browser.get(&wrong).await?;
+    assert_eq!((page.status, page.header("location")), (StatusCode::BAD_REQUEST, ""));
+    assert!(!page.text.contains("<b>"), "{}", page.text);
+    assert!(
+        page.text.contains("<strong>https:&#x2f;&#x2f;partner.example</strong>"),
+        "{}",
+        page.text
+    );
+    let link = page.link()?;
+    assert!(link.starts_with(&format!("{}?error=unsupported", Partner::REDIRECT)), "{link}");
+    assert_eq!(support::parameter(&link, "state").as_deref(), Some("\"><b>"));
+    assert_eq!(support::parameter(&link, "iss"), Some(world.api.url("")));
+    // Nor by a form of somebody else's, whoever has logged in.
+    let login = browser.get(&partner.address()).await?;
+    let forged = login.form("/oauth2/login")?.with("response_type", "token");
+    let page = browser.submit(&forged).await?;
+    assert_eq!((page.status, page.header("location")), (StatusCode::BAD_REQUEST, ""));
+    let consent = browser.log_in(login, "root", PASSWORD).await?;
+    for action in ["/oauth2/consent", "/oauth2/logout"] {
+        let forged = consent.form(action)?.with("response_type", "token").without("form_token");
+        let page = browser.submit(&forged).await?;
+        assert_eq!((page.status, page.header("location")), (StatusCode::BAD_REQUEST, ""));
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn pkce_can_not_be_left_out_or_weakened() -> Result<()> {
     let world = Partnered::start().await?;
     let api = &world.api;
     let partner = world.partner("caches:read").await?;
-    let mut browser = Browser::new(&api.url(""))?;
+    let (mut browser, _) = consent(&world, &partner, "root").await?;
     for changes in [
         vec![("code_challenge", None), ("code_challenge_method", None)],
         vec![("code_challenge", None)],

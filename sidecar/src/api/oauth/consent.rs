@@ -32,18 +32,21 @@ pub(super) async fn authorize(
         Err(none) => return Ok(none.into_response()),
     };
     let params = Params::read(query.unwrap_or_default().as_bytes());
-    let request = match ask(&app, &params).await? {
-        Ok(request) => request,
-        Err(refused) => return Ok(refused),
-    };
+    let asked = ask(&app, &params).await?;
     let client = app.client().await?;
     let known = match cookie(&headers, issuer) {
         Some(cookie) => Session::of(&**client, &cookie).await?.map(|session| (cookie, session)),
         None => None,
     };
-    match known {
-        Some((cookie, session)) => page(&app, &**client, &cookie, &session, &request, None).await,
-        None => login::page(&app, &headers, &request, None).await,
+    match (asked, known) {
+        (Ok(request), Some((cookie, session))) => {
+            page(&app, &**client, &cookie, &session, &request, None).await
+        }
+        (Ok(request), None) => login::page(&app, &headers, &request, None).await,
+        (Err(Refusal::There { redirect_uri, state, error, description }), Some(_)) => {
+            Ok(failed(issuer, &redirect_uri, state.as_deref(), error, description))
+        }
+        (Err(refusal), _) => refused(&app, issuer, refusal),
     }
 }
 
@@ -65,7 +68,7 @@ pub(super) async fn consent(
     };
     let request = match ask(&app, &params).await? {
         Ok(request) => request,
-        Err(refused) => return Ok(refused),
+        Err(refusal) => return refused(&app, issuer, refusal),
     };
     let Some(cookie) = cookie(&headers, issuer) else { return not_here(&app) };
     if !is_form_token(&cookie, CONSENT, &request.query(), params.get("form_token")) {
@@ -103,23 +106,26 @@ pub(super) async fn consent(
     Ok(done(issuer, &request, &code))
 }
 
-/// Judges a request, or says what the browser gets in its place.
-pub(super) async fn ask(app: &App, params: &Params) -> Result<Result<Request, Response>, ApiError> {
-    let issuer = match app.oauth().issuer() {
-        Ok(issuer) => issuer,
-        Err(none) => return Ok(Err(none.into_response())),
-    };
+/// Judges a request.
+pub(super) async fn ask(app: &App, params: &Params) -> Result<Result<Request, Refusal>, ApiError> {
     let found = match params.get("client_id") {
         Some(client_id) => oauth::find(&**app.client().await?, client_id).await?,
         None => None,
     };
-    Ok(match Request::read(params, found.map(|(application, _)| application)) {
-        Ok(request) => Ok(request),
-        Err(Refusal::Here(why)) => Err(app.oauth().pages.message(StatusCode::BAD_REQUEST, why)?),
-        Err(Refusal::There { redirect_uri, state, error, description }) => {
-            Err(failed(issuer, &redirect_uri, state.as_deref(), error, description))
+    Ok(Request::read(params, found.map(|(application, _)| application)))
+}
+
+/// The page in place of a request that can't be put to the user. Any user can register an application with an address of
+/// their choice, so nobody whom we don't know is sent there by a link to us alone: a page names it first (RFC 9700, 4.11.2).
+pub(super) fn refused(app: &App, issuer: &Issuer, refusal: Refusal) -> Result<Response, ApiError> {
+    let pages = &app.oauth().pages;
+    match refusal {
+        Refusal::Here(why) => pages.message(StatusCode::BAD_REQUEST, why),
+        Refusal::There { redirect_uri, state, error, description } => {
+            let link = failure(issuer, &redirect_uri, state.as_deref(), error, description);
+            pages.leave(&redirect_uri, &link, description)
         }
-    })
+    }
 }
 
 async fn page(
@@ -186,8 +192,19 @@ fn failed(
     error: &str,
     description: &str,
 ) -> Response {
+    see_other(&failure(issuer, redirect_uri, state, error, description))
+}
+
+/// Where the application is told so.
+fn failure(
+    issuer: &Issuer,
+    redirect_uri: &str,
+    state: Option<&str>,
+    error: &str,
+    description: &str,
+) -> String {
     let mut answer = vec![("error", error), ("error_description", description)];
     answer.extend(state.map(|state| ("state", state)));
     answer.push(("iss", issuer.as_str()));
-    see_other(&redirect_with(redirect_uri, &answer))
+    redirect_with(redirect_uri, &answer)
 }

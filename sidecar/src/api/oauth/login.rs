@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::browser::{cookie, form_token, is_form_token, is_from_here, set_cookie};
-use super::consent::{ask, back_to, not_here, see_other};
+use super::consent::{ask, back_to, not_here, refused, see_other};
 use super::form::Form;
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -68,7 +68,7 @@ pub(super) async fn login(
     };
     let request = match ask(&app, &params).await? {
         Ok(request) => request,
-        Err(refused) => return Ok(refused),
+        Err(refusal) => return refused(&app, issuer, refusal),
     };
     let before = cookie(&headers, issuer);
     let is_ours = before.as_ref().is_some_and(|cookie| {
@@ -128,7 +128,7 @@ pub(super) async fn logout(
     };
     let request = match ask(&app, &params).await? {
         Ok(request) => request,
-        Err(refused) => return Ok(refused),
+        Err(refusal) => return refused(&app, issuer, refusal),
     };
     let cookie = cookie(&headers, issuer)
         .filter(|cookie| is_form_token(cookie, LOGOUT, &request.query(), params.get("form_token")));

@@ -13,11 +13,12 @@ use crate::workspaces::Role;
 /// The style of all pages, at `/oauth2/style.css`.
 pub(super) const STYLE: &str = include_str!("pages/style.css");
 
-const PAGES: [(&str, &str); 4] = [
+const PAGES: [(&str, &str); 5] = [
     ("page", include_str!("pages/page.html")),
     ("login", include_str!("pages/login.html")),
     ("consent", include_str!("pages/consent.html")),
     ("message", include_str!("pages/message.html")),
+    ("leave", include_str!("pages/leave.html")),
 ];
 
 /// The templates.
@@ -85,6 +86,17 @@ impl Pages {
             policy.push(format!("img-src {}", csp_source(logo)));
         }
         self.page(StatusCode::OK, "Allow access?", "consent", content, &policy)
+    }
+
+    /// A page that says why an application gets nothing, and lets the user go back to it.
+    pub(super) fn leave(
+        &self,
+        redirect_uri: &str,
+        link: &str,
+        why: &str,
+    ) -> Result<Response, ApiError> {
+        let content = context! { why, link, goes_to => shown(redirect_uri) };
+        self.page(StatusCode::BAD_REQUEST, "This did not work", "leave", content, &[])
     }
 
     /// A page that only says something.
