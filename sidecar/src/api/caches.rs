@@ -141,7 +141,7 @@ pub(super) fn find(app: &App, id: &str) -> Result<Arc<Cache>, ApiError> {
 /// The queries that passed through a cache, by template.
 #[utoipa::path(get, path = "/api/v1/caches/{id}/queries", tag = "caches",
     params(("id" = String, Path), Filter),
-    responses((status = 200, body = Names<QueryView>), (status = 400), (status = 401), (status = 404)))]
+    responses((status = 200, body = Names<QueryView>), (status = 400), (status = 401), (status = 404), (status = 422)))]
 pub(super) async fn queries(
     _: Authenticated,
     State(app): State<App>,

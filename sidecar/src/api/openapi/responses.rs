@@ -20,6 +20,10 @@ pub(super) fn headers() -> Value {
             "\"default\";r=999;t=1"
         ),
         "ETag": text("What to send in If-Match, to change only what was read.", "\"EYcUd3Wg5Bd6Rk7wQ5xhhg\""),
+        "Link": text(
+            "Where the next page is, if there may be one (RFC 8288).",
+            "</api/v1/users?after=1000>; rel=\"next\""
+        ),
         "Location": text("The path of what was made.", "/api/v1/stakeholders/1"),
         "WWWAuthenticate": text("How to say who calls (RFC 6750).", "Bearer"),
         "RetryAfter": {
