@@ -165,7 +165,7 @@ mod tests {
         let port = listener.local_addr().expect("it listens").port();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await?;
-            stream.read(&mut [0; 1024]).await?;
+            stream.read_u8().await?;
             stream.write_all(answer).await?;
             loop {
                 stream.write_all(&[0; 64 << 10]).await?;
@@ -179,7 +179,7 @@ mod tests {
         let (config, tls) =
             super::super::pool::parse_url(&crate::secret::Secret::new(url)).expect("it is one");
         let within = Within::new(&config, &tls, &Reach::from(&settings)).expect("it has a host");
-        let error = within.open(&config).await.err().expect("it is no server");
+        let error = within.open(&config).await.expect_err("it is no server");
         DbError::from(error).to_string()
     }
 
