@@ -80,6 +80,9 @@ async fn errors_are_problem_details_but_where_the_guide_says_otherwise() -> Resu
     assert_eq!(nobody.headers["www-authenticate"], "Bearer");
     let nobody = api.get("/api/v1/users").await?;
     assert_eq!(nobody.body, json!({"errors": {"detail": "Unauthorized"}}));
+    api.set_token(Some("made up"));
+    let refused = api.get("/api/v1/caches").await?;
+    assert_eq!(refused.headers["www-authenticate"], "Bearer error=\"invalid_token\"");
     Ok(())
 }
 

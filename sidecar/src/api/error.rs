@@ -19,8 +19,10 @@ use super::rate::whole_seconds;
 pub enum ApiError {
     /// 400: the body or path can't be read.
     BadRequest(String),
-    /// 401: no token, or one that is not valid.
+    /// 401: no token.
     Unauthorized,
+    /// 401: a token that is not valid, or not any more (RFC 6750, 3.1).
+    InvalidToken,
     /// 401, where Zync's token is asked for: none, or another one.
     WrongToken,
     /// 403
@@ -118,7 +120,7 @@ impl IntoResponse for ApiError {
         let detail = |text: &str| json!({ "detail": text });
         let (status, errors) = match &self {
             Self::BadRequest(text) => (StatusCode::BAD_REQUEST, detail(text)),
-            Self::Unauthorized | Self::WrongToken => {
+            Self::Unauthorized | Self::InvalidToken | Self::WrongToken => {
                 (StatusCode::UNAUTHORIZED, detail("Unauthorized"))
             }
             Self::Closed(text) => (StatusCode::FORBIDDEN, detail(text)),
@@ -196,6 +198,10 @@ impl IntoResponse for ApiError {
         match self {
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            Self::InvalidToken => {
+                let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
             }
             Self::InsufficientScope(scope) => {
                 let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");

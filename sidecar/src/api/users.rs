@@ -427,7 +427,7 @@ async fn hold(transaction: &Transaction<'_>, id: i64, access: &Access) -> Result
     let at = |id: i64| held.iter().position(|row| row.get::<_, i64>(0) == id);
     let is_operator: bool = held[at(caller.user).ok_or(ApiError::Unauthorized)?].get(2);
     // Whoever revokes all tokens of a user holds the user meanwhile.
-    Tokens::remaining(&**transaction, access.token()?).await?.ok_or(ApiError::Unauthorized)?;
+    Tokens::remaining(&**transaction, access.token()?).await?.ok_or(ApiError::InvalidToken)?;
     if caller.operator && !is_operator {
         return Err(ApiError::Forbidden);
     }

@@ -144,14 +144,16 @@ async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiEr
     charge(app, &parts.extensions, valid)?;
     let (client, principal) = found?;
     let Some(principal) = principal else {
+        let refused =
+            if token.is_some() { ApiError::InvalidToken } else { ApiError::Unauthorized };
         return match need {
             Need::Ticket if token.is_none() => Ok(nobody),
             Need::First => {
                 let sql = "SELECT NOT EXISTS (SELECT FROM integratedb.users)";
                 let is_first: bool = client.query_one(sql, &[]).await?.get(0);
-                if is_first { Ok(nobody) } else { Err(ApiError::Unauthorized) }
+                if is_first { Ok(nobody) } else { Err(refused) }
             }
-            _ => Err(ApiError::Unauthorized),
+            _ => Err(refused),
         };
     };
     let is_allowed = |allowed: bool| if allowed { Ok(()) } else { Err(ApiError::Forbidden) };
