@@ -93,7 +93,7 @@ fn left(reply: &Reply) -> Result<u32> {
 }
 
 #[tokio::test]
-async fn each_token_has_its_own_limit_and_all_others_that_of_their_address() -> Result<()> {
+async fn each_user_has_a_limit_and_all_others_that_of_their_address() -> Result<()> {
     let cluster = Cluster::start().await?;
     let database = cluster.database("shop").await?;
     // So slow that none comes back meanwhile.
@@ -147,6 +147,36 @@ async fn each_token_has_its_own_limit_and_all_others_that_of_their_address() -> 
     assert_eq!(left(&api.get("/api/v1/users").await?)?, 3);
     api.set_token(Some(&root));
     assert_eq!(api.get("/api/v1/users").await?.status, StatusCode::TOO_MANY_REQUESTS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_login_gives_no_new_account_and_oauth_has_one_by_address() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    let database = cluster.database("shop").await?;
+    let mut api = Sidecar::start_as_root_with(&database.url(), |config| {
+        config.requests_per_minute = 1;
+        config.request_burst = 4;
+        support::be_issuer(config);
+    })
+    .await?;
+    let credentials = json!({"data": {"username": "root", "password": "correct horse"}});
+    let other = api.post("/api/v1/auth/login", credentials).await?;
+    assert_eq!(left(&api.get("/api/v1/users").await?)?, 3);
+    api.set_token(Some(other.body["data"]["token"].as_str().context("no token")?));
+    assert_eq!(left(&api.get("/api/v1/users").await?)?, 2, "it is of the same user");
+
+    for _ in 0..4 {
+        assert_eq!(api.get("/oauth2/style.css").await?.status, StatusCode::OK);
+    }
+    let page = api.get("/oauth2/auth").await?;
+    assert_eq!(page.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(content_type(&page).starts_with("text/plain"), "{}", content_type(&page));
+    assert!(page.headers.contains_key("retry-after"));
+    let token = api.post("/oauth2/token", json!({})).await?;
+    assert_eq!(token.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(token.body["error"], "temporarily_unavailable");
+    assert_eq!(left(&api.get("/api/v1/users").await?)?, 1, "REST is counted apart");
     Ok(())
 }
 

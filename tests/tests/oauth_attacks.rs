@@ -187,6 +187,21 @@ async fn nobody_is_sent_to_an_address_that_is_not_registered() -> Result<()> {
 }
 
 #[tokio::test]
+async fn who_makes_up_applications_has_to_wait() -> Result<()> {
+    let world = Partnered::start().await?;
+    let mut partner = world.partner("caches:read").await?;
+    for n in 0..11 {
+        partner.client_id = format!("{n:032}");
+        let status = match n {
+            10 => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        assert_refused(&partner.refresh(&world.api, "x").await?, status, "invalid_client");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn nobody_is_sent_anywhere_by_a_link_alone() -> Result<()> {
     let world = Partnered::start().await?;
     let partner = world.partner("caches:read").await?;

@@ -1,21 +1,24 @@
 //! How many requests one caller may send, and the headers that say so (draft-ietf-httpapi-ratelimit-headers).
 //!
-//! A caller is a token that was found to be valid; all others share what their address has. So nobody gets more by
-//! making up tokens. In memory, and of this sidecar alone: a restart forgives.
+//! A caller is a user, or an application that acts for one in a workspace, whose token was found to be valid; all others share
+//! what their address has. So nobody gets more by making up tokens, by new logins or by refreshing. What is under `/oauth2` is
+//! counted by address, apart from the rest. In memory, and of this sidecar alone: a restart forgives.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::app::App;
 use super::error::ApiError;
 use super::extract::address;
-use crate::auth::{Buckets, Left, Token, hash_token, lock, network};
+use crate::auth::{Buckets, Left, Principal, lock, network};
 
 pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -23,9 +26,21 @@ pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// Who sends requests.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Caller {
-    /// The hash of a token that is valid.
-    Token(Vec<u8>),
+    User(i64),
+    /// An application, for a user, in a workspace.
+    Application(i64, i64, i64),
     Address(IpAddr),
+    /// Whoever is at an address, at the pages and endpoints of OAuth.
+    OAuth(IpAddr),
+}
+
+impl From<&Principal> for Caller {
+    fn from(of: &Principal) -> Self {
+        match &of.application {
+            None => Self::User(of.user),
+            Some(application) => Self::Application(application.id, of.user, application.workspace),
+        }
+    }
 }
 
 /// What callers have left.
@@ -45,17 +60,30 @@ impl Rates {
         let policy = HeaderValue::from_str(&format!("\"default\";q={burst};w={window}")).ok()?;
         Some(Self { buckets: Mutex::new(Buckets::new(burst, forget)), policy })
     }
+
+    fn take(&self, caller: &Caller) -> Result<Left, Duration> {
+        lock(&self.buckets).take(caller, Instant::now())
+    }
 }
 
 /// Where a request keeps what its caller has left, for the headers of the answer. A request without is not counted.
 #[derive(Clone, Default)]
 struct Meter(Arc<OnceLock<Left>>);
 
-/// Has the requests to `/api/v1` counted, and says in the answer what is left.
+/// Has the requests to `/api/v1` counted, and says in the answer what is left. Counts those to `/oauth2` itself.
 pub(super) async fn limit(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let Some(rates) = app.rates().filter(|_| request.uri().path().starts_with("/api/v1/")) else {
+    let Some(rates) = app.rates() else { return next.run(request).await };
+    let path = request.uri().path();
+    if path.starts_with("/oauth2/") {
+        let caller = Caller::OAuth(network(address(request.extensions())));
+        return match rates.take(&caller) {
+            Ok(_) => next.run(request).await,
+            Err(wait) => too_often(path, wait),
+        };
+    }
+    if !path.starts_with("/api/v1/") {
         return next.run(request).await;
-    };
+    }
     let meter = Meter::default();
     request.extensions_mut().insert(meter.clone());
     let mut response = next.run(request).await;
@@ -65,26 +93,40 @@ pub(super) async fn limit(State(app): State<App>, mut request: Request, next: Ne
     response
 }
 
-/// Counts a request, once however often this is asked, to the account of a token that is valid, or else of its address.
-/// Errors if there is nothing left.
+/// Counts a request, once however often this is asked, to the account of whoever has a valid token, or else of its
+/// address. Errors if there is nothing left.
 pub(super) fn charge(
     app: &App,
     request: &Extensions,
-    valid: Option<&Token>,
+    principal: Option<&Principal>,
 ) -> Result<(), ApiError> {
     let (Some(rates), Some(Meter(meter))) = (app.rates(), request.get()) else { return Ok(()) };
     if meter.get().is_some() {
         return Ok(());
     }
-    let caller = match valid {
-        Some(token) => Caller::Token(hash_token(token)),
-        None => Caller::Address(network(address(request))),
-    };
-    let taken = lock(&rates.buckets).take(&caller, Instant::now());
+    let nobody = || Caller::Address(network(address(request)));
+    let taken = rates.take(&principal.map_or_else(nobody, Caller::from));
     let left = taken.unwrap_or_else(|wait| Left { count: 0, clear_in: wait });
     // One request is judged by nobody else meanwhile.
     let _ = meter.set(left);
     taken.map(drop).map_err(ApiError::TooOften)
+}
+
+/// 429, as whoever asks OAuth reads it: an application JSON (RFC 6749, 5.2), a person text.
+fn too_often(path: &str, wait: Duration) -> Response {
+    let seconds = whole_seconds(wait).max(1);
+    let why = format!("There were too many requests. Try again in {seconds} seconds.");
+    let fixed = [
+        (header::RETRY_AFTER, HeaderValue::from(seconds)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    let is_of_applications = matches!(path, "/oauth2/token" | "/oauth2/revoke");
+    if is_of_applications {
+        let body = Json(json!({"error": "temporarily_unavailable", "error_description": why}));
+        (StatusCode::TOO_MANY_REQUESTS, fixed, body).into_response()
+    } else {
+        (StatusCode::TOO_MANY_REQUESTS, fixed, why).into_response()
+    }
 }
 
 fn tell(headers: &mut HeaderMap, policy: &HeaderValue, left: Left) {

@@ -138,14 +138,17 @@ async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiEr
         return Ok(nobody);
     }
     let token = bearer(&parts.headers);
+    if token.is_none() {
+        // Before the database is asked for anything.
+        charge(app, &parts.extensions, None)?;
+    }
     let found = find(app, token.as_ref()).await;
-    // A token counts as a caller of its own once it is known to be valid.
-    let valid = token.as_ref().filter(|_| matches!(found, Ok((_, Some(_)))));
-    charge(app, &parts.extensions, valid)?;
+    // Whoever has a token counts as a caller of its own once the token is known to be valid.
+    let known = found.as_ref().ok().and_then(|(_, principal)| principal.as_ref());
+    charge(app, &parts.extensions, known)?;
     let (client, principal) = found?;
     let Some(principal) = principal else {
-        let refused =
-            if token.is_some() { ApiError::InvalidToken } else { ApiError::Unauthorized };
+        let refused = if token.is_some() { ApiError::InvalidToken } else { ApiError::Unauthorized };
         return match need {
             Need::Ticket if token.is_none() => Ok(nobody),
             Need::First => {

@@ -14,6 +14,7 @@ use super::form::Form;
 use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::api::extract::Client;
+use crate::auth::network;
 use crate::db::DbError;
 use crate::oauth::{self, Application, Issued, Params, Secrets, TokenError};
 use crate::secret::Secret;
@@ -210,14 +211,16 @@ async fn authenticate(
     };
     let secrets = Secrets::read(authorization, params).map_err(invalid)?;
     let found = oauth::find(&**app.client().await?, &secrets.client_id).await?;
+    let is_known = found.is_some();
     let found =
         found.filter(|(_, kept)| oauth::check_secret(kept.as_deref(), secrets.secret.as_ref()));
     if let Some((application, _)) = found {
         return Ok(application);
     }
     app.metrics().count("integratedb_oauth_client_failures_total");
-    // One name of both, so that what somebody tries from elsewhere slows down nobody but him.
-    let who = Sha256::digest(format!("{} {address}", secrets.client_id));
+    // One name of both, so that what somebody tries from elsewhere slows down nobody but him. All that he makes up is one.
+    let client_id = if is_known { secrets.client_id.as_str() } else { "" };
+    let who = Sha256::digest(format!("{client_id} {}", network(address)));
     let attempt = app.oauth().failures.attempt(&hex::encode(&who[..16]), address);
     Err(Refusal::Client(attempt.err()))
 }
