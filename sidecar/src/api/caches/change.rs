@@ -34,7 +34,7 @@ pub(in crate::api) struct NewCache {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewFields {
-    /// May be left out by an application, and by a user who is a member of just one workspace.
+    /// May be left out by an application, and by a user who is an owner of just one workspace.
     #[schema(example = 1)]
     workspace: Option<i64>,
     /// 1 to 63 characters, unique in the workspace.
@@ -134,11 +134,12 @@ async fn workspace(
         }
         (None, Some(asked)) => asked,
         (None, None) => {
-            let sql =
-                "SELECT workspace_id FROM integratedb.workspace_member WHERE user_id = $1 LIMIT 2";
+            // Others can make a user a member of their workspace unasked: what is meant to be the user's own is not made there.
+            let sql = "SELECT workspace_id FROM integratedb.workspace_member \
+                       WHERE user_id = $1 AND role = 'owner' LIMIT 2";
             let rows = client.query(sql, &[&principal.user]).await?;
             let [only] = rows.as_slice() else {
-                let why = "can't be blank, unless you are a member of just one";
+                let why = "can't be blank, unless you are an owner of just one";
                 return Err(ApiError::field("workspace", why));
             };
             only.get(0)
