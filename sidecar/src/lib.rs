@@ -15,6 +15,7 @@ mod http;
 mod listener;
 pub mod notify;
 pub mod oauth;
+mod plain;
 pub mod proxy;
 pub mod reach;
 pub mod replication;

@@ -105,6 +105,7 @@ async fn who_makes_a_workspace_owns_it() -> Result<()> {
         (json!(""), "can't be blank"),
         (json!(7), "is invalid"),
         (json!("a\u{0}b"), "has invalid format"),
+        (json!("a\u{202e}b"), "has invalid format"),
         (json!("x".repeat(101)), "should be at most 100 character(s)"),
     ] {
         let body = json!({"workspace": {"name": wrong}});

@@ -5,9 +5,9 @@ use tokio_postgres::{GenericClient, Row};
 use utoipa::ToSchema;
 
 use super::redirect;
-use super::text::is_plain;
 use crate::auth::{Scope, hash_token, random_secret};
 use crate::db::DbError;
+use crate::plain::is_plain;
 use crate::secret::Secret;
 
 /// A third party that may ask users for access.

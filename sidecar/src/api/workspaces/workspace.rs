@@ -16,6 +16,7 @@ use crate::api::extract::Json;
 use crate::api::page::{Asked, Page, limit};
 use crate::api::tag::{IfMatch, Tagged};
 use crate::audit::{self, Change};
+use crate::plain::is_plain;
 use crate::workspaces::{self, Role, Workspace};
 
 /// The most characters of a name.
@@ -32,9 +33,9 @@ pub(super) struct WorkspaceBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct WorkspaceFields {
-    /// 1 to 100 characters, none of them a control character. Several workspaces may have one name.
+    /// 1 to 100 characters, none of them a control character or one that turns the direction of writing. Several workspaces may have one name.
     #[schema(value_type = String, min_length = 1, max_length = 100, example = "Shop",
-        pattern = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$")]
+        pattern = r"^[^\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]*[^\s\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff][^\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]*$")]
     #[serde(default)]
     name: Option<Value>,
 }
@@ -106,7 +107,7 @@ fn name(body: WorkspaceBody) -> Result<String, ApiError> {
     if name.is_empty() {
         return Err(ApiError::field("name", "can't be blank"));
     }
-    if name.chars().any(char::is_control) {
+    if !is_plain(&name) {
         return Err(ApiError::field("name", "has invalid format"));
     }
     if name.chars().count() > MOST {
