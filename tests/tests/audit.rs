@@ -279,11 +279,14 @@ async fn workspaces_have_a_log_of_their_own() -> Result<()> {
     let some = ann.get(api, &format!("{log}?cache=abc")).await?;
     assert_eq!(some.body["data"].as_array().map(Vec::len), Some(2), "{}", some.text);
 
-    // The log of a workspace outlives it, for whoever reads the table.
+    // The log of a workspace outlives it, for operators.
+    let gone = "/api/v1/audit?action=workspace.delete";
+    assert_eq!(api.get(gone).await?.body["data"], json!([]));
     assert_eq!(bob.delete(api, &other).await?.status, StatusCode::NO_CONTENT);
     let sql = "SELECT count(*) FROM integratedb.audit_event WHERE subject = $1 AND action = 'workspace.delete'";
     let row = world.database.connect().await?.query_one(sql, &[&other]).await?;
     assert_eq!(row.get::<_, i64>(0), 1);
+    assert_eq!(api.get(gone).await?.body["data"][0]["subject"], *other);
     Ok(())
 }
 

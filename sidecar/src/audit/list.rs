@@ -37,7 +37,7 @@ pub(crate) struct Filter {
 const COLUMNS: &str = r#"id, to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), user_id, username,
     application_id, application_name, host(address), action, subject, before, after"#;
 
-/// The latest events of a workspace, or of the installation if `None`; at most `limit`.
+/// The latest events of a workspace; if `None`, of the installation and of workspaces that are gone. At most `limit`.
 pub(crate) async fn list(
     client: &impl GenericClient,
     workspace: Option<i64>,
@@ -47,7 +47,9 @@ pub(crate) async fn list(
     // An index is used for either, and for no comparison that takes NULL for a value.
     let of = match workspace {
         Some(_) => "workspace_id = $1",
-        None => "workspace_id IS NULL AND $1::bigint IS NULL",
+        None => {
+            "$1::bigint IS NULL AND NOT EXISTS (SELECT FROM integratedb.workspace w WHERE w.id = workspace_id)"
+        }
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM integratedb.audit_event

@@ -118,7 +118,7 @@ pub(super) async fn list_workspace_audit(
 }
 
 /// The changes of what belongs to no workspace, the newest first: users, stakeholders, sync, the caches of the configuration
-/// file.
+/// file; and those of workspaces that were deleted.
 #[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(Which), security(("token" = [])),
     responses((status = 200, body = Latest<EventView>), (status = 400), (status = 403)))]
 pub(super) async fn list_audit(
