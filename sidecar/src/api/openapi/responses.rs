@@ -88,7 +88,7 @@ fn complete_response(of: &Operation<'_>, status: &str, response: &mut Value, is_
     }
     let headers = response.get_mut("headers").and_then(Value::as_object_mut);
     for (name, header) in headers.into_iter().flatten() {
-        let is_known = matches!(name.as_str(), "Location" | "ETag");
+        let is_known = matches!(name.as_str(), "Location" | "ETag" | "Link");
         if is_known && header["description"].is_null() {
             *header = json!({ "$ref": format!("#/components/headers/{name}") });
         }
