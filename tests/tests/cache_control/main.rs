@@ -221,13 +221,15 @@ async fn who_is_no_member_sees_and_touches_nothing() -> Result<()> {
         );
     }
     assert_eq!(setup.sidecar.post("/api/v1/caches", body).await?.status, 403);
-    // In two workspaces, she has to say which one; in her own she may.
+    // What she gives no workspace goes to the one that she owns; of two she has to say which one.
     let mut theirs = setup.body("theirs");
     theirs["cache"].as_object_mut().context("no object")?.remove("workspace");
-    let unsaid = setup.sidecar.post("/api/v1/caches", theirs.clone()).await?;
+    let made = setup.sidecar.post("/api/v1/caches", theirs.clone()).await?;
+    assert_eq!((made.status.as_u16(), &made.body["data"]["workspace"]), (201, &json!(others)));
+    workspace(&setup.database, "more", &[("eve", "owner")]).await?;
+    theirs["cache"]["name"] = json!("more");
+    let unsaid = setup.sidecar.post("/api/v1/caches", theirs).await?;
     assert_eq!(blamed(&unsaid)?, "workspace");
-    theirs["cache"]["workspace"] = json!(others);
-    assert_eq!(setup.sidecar.post("/api/v1/caches", theirs).await?.status, 201);
     Ok(())
 }
 
