@@ -511,8 +511,8 @@ async fn grant(world: &World, ann: &Person, bob: &Person, workspace: &str) -> Re
              SELECT sha256(id::text::bytea), id, 'x', 'x', '{{}}', gen_random_uuid(), NULL, now() + '1 min'
              FROM integratedb.oauth_grant ON CONFLICT DO NOTHING;
          INSERT INTO integratedb.oauth_token
-             (grant_id, family, scopes, token_hash, token_expires_at, refresh_hash, refresh_expires_at)
-             SELECT id, gen_random_uuid(), '{{}}', sha256(('t' || id)::bytea), now() + '1 h', sha256(('r' || id)::bytea), now() + '1 h'
+             (grant_id, family, scopes, refresh_scopes, token_hash, token_expires_at, refresh_hash, refresh_expires_at)
+             SELECT id, gen_random_uuid(), '{{}}', '{{}}', sha256(('t' || id)::bytea), now() + '1 h', sha256(('r' || id)::bytea), now() + '1 h'
              FROM integratedb.oauth_grant ON CONFLICT DO NOTHING;
          INSERT INTO integratedb.browser_session VALUES ('x', {ann}, now() + '1 h') ON CONFLICT DO NOTHING",
         ann = ann.id,
