@@ -4,6 +4,7 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use deadpool_postgres::Transaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -63,12 +64,11 @@ async fn list_all(
     app: &App,
     owner: Owner,
     asked: Which,
-) -> Result<axum::Json<Page<Application>>, ApiError> {
+) -> Result<Page<Application>, ApiError> {
     let limit = limit(asked.limit);
     let client = app.client().await?;
     let data = owner.list(&**client, asked.after.unwrap_or_default(), limit).await?;
-    let next = (data.len() as i64 == limit).then(|| data.last().map(|last| last.id)).flatten();
-    Ok(axum::Json(Page { data, next }))
+    Ok(Page::new(data, limit, |application| application.id))
 }
 
 async fn register(
@@ -84,18 +84,32 @@ async fn register(
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     let (application, secret) = owner.create(&*transaction, &wanted).await?;
-    let subject = format!("{}/{}", owner.path(), application.id);
-    let change = Change {
-        action: "application.create",
-        subject: &subject,
-        workspace: owner.workspace(),
-        before: Value::Null,
-        after: Change::view(&application),
-    };
-    record(&*transaction, &access.actor(), change).await?;
+    let subject = path(&owner, application.id);
+    let states = (None, Some(&application));
+    note(&transaction, access, &owner, application.id, "application.create", states).await?;
     transaction.commit().await?;
     let location = [(header::LOCATION, subject)];
     Ok((StatusCode::CREATED, location, shown_once(application, secret)).into_response())
+}
+
+/// Where an application is.
+fn path(owner: &Owner, id: i64) -> String {
+    format!("{}/{id}", owner.path())
+}
+
+/// Tells the audit log of a change; `states`: what the application was before, and is now.
+async fn note(
+    transaction: &Transaction<'_>,
+    access: &Access,
+    owner: &Owner,
+    id: i64,
+    action: &'static str,
+    (before, after): (Option<&Application>, Option<&Application>),
+) -> Result<(), ApiError> {
+    let view = |application: Option<&Application>| application.map_or(Value::Null, Change::view);
+    let (subject, workspace) = (&path(owner, id), owner.workspace());
+    let change = Change { action, subject, workspace, before: view(before), after: view(after) };
+    Ok(record(&**transaction, &access.actor(), change).await?)
 }
 
 fn shown_once(
@@ -129,14 +143,8 @@ async fn change(
         return Err(ApiError::Fields(wrong));
     }
     let after = before.update(&*transaction, &wanted).await?;
-    let change = Change {
-        action: "application.update",
-        subject: &format!("{}/{id}", owner.path()),
-        workspace: owner.workspace(),
-        before: Change::view(&before),
-        after: Change::view(&after),
-    };
-    record(&*transaction, &access.actor(), change).await?;
+    let states = (Some(&before), Some(&after));
+    note(&transaction, access, &owner, id, "application.update", states).await?;
     transaction.commit().await?;
     Ok(Tagged::new(after))
 }
@@ -146,14 +154,8 @@ async fn remove(app: &App, access: &Access, owner: Owner, id: i64) -> Result<Res
     let transaction = client.transaction().await?;
     let before = owner.lock(&*transaction, id).await?.ok_or(ApiError::NotFound)?;
     before.delete(&*transaction).await?;
-    let change = Change {
-        action: "application.delete",
-        subject: &format!("{}/{id}", owner.path()),
-        workspace: owner.workspace(),
-        before: Change::view(&before),
-        after: Value::Null,
-    };
-    record(&*transaction, &access.actor(), change).await?;
+    let states = (Some(&before), None);
+    note(&transaction, access, &owner, id, "application.delete", states).await?;
     transaction.commit().await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -167,14 +169,8 @@ async fn rotate(app: &App, access: &Access, owner: Owner, id: i64) -> Result<Res
         return Err(ApiError::Conflict(why));
     }
     let (after, secret) = before.rotate(&*transaction).await?;
-    let change = Change {
-        action: "application.secret",
-        subject: &format!("{}/{id}", owner.path()),
-        workspace: owner.workspace(),
-        before: Change::view(&before),
-        after: Change::view(&after),
-    };
-    record(&*transaction, &access.actor(), change).await?;
+    let states = (Some(&before), Some(&after));
+    note(&transaction, access, &owner, id, "application.secret", states).await?;
     transaction.commit().await?;
     Ok(shown_once(after, Some(secret)).into_response())
 }
@@ -187,7 +183,7 @@ pub(super) async fn list(
     State(app): State<App>,
     access: Access,
     Asked(asked): Asked<Which>,
-) -> Result<axum::Json<Page<Application>>, ApiError> {
+) -> Result<Page<Application>, ApiError> {
     list_all(&app, mine(&access)?, asked).await
 }
 
@@ -276,7 +272,7 @@ pub(super) async fn list_of_workspace(
     State(app): State<App>,
     access: Access,
     Asked(asked): Asked<Which>,
-) -> Result<axum::Json<Page<Application>>, ApiError> {
+) -> Result<Page<Application>, ApiError> {
     list_all(&app, ours(&access)?, asked).await
 }
 
