@@ -231,6 +231,24 @@ async fn a_slot_that_is_lost_is_told_as_a_gap() -> Result<()> {
     Ok(())
 }
 
+/// As a leader leaves it that is killed after a gap, and before it has noted which slot it made.
+#[tokio::test]
+async fn a_slot_that_nobody_knows_of_is_not_left() -> Result<()> {
+    let setup = Setup::new(&[], "").await?;
+    let client = setup.database.connect().await?;
+    let make = "SELECT pg_create_logical_replication_slot('integratedb_notify_' || oid || suffix, 'pgoutput')
+                FROM pg_database, unnest(ARRAY['_7', '_mine']) suffix WHERE datname = current_database()";
+    client.execute(make, &[]).await?;
+    let _sidecar = setup.reading().await?;
+    let rows =
+        client.query("SELECT slot_name, active FROM pg_replication_slots ORDER BY 1", &[]).await?;
+    let slots: Vec<(&str, bool)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let ends = |slot: &(&str, bool), end: &str| slot.0.ends_with(end);
+    ensure!(slots.len() == 2 && ends(&slots[0], "_1") && ends(&slots[1], "_mine"), "{slots:?}");
+    ensure!(slots[0].1, "{slots:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_table_that_left_the_publication_joins_again() -> Result<()> {
     let setup = Setup::new(&[], "").await?;

@@ -60,11 +60,7 @@ fn ours(access: &Access) -> Result<Owner, ApiError> {
     access.workspace().map(Owner::Workspace).ok_or(ApiError::NotFound)
 }
 
-async fn list_all(
-    app: &App,
-    owner: Owner,
-    asked: Which,
-) -> Result<Page<Application>, ApiError> {
+async fn list_all(app: &App, owner: Owner, asked: Which) -> Result<Page<Application>, ApiError> {
     let limit = limit(asked.limit);
     let client = app.client().await?;
     let data = owner.list(&**client, asked.after.unwrap_or_default(), limit).await?;
