@@ -161,6 +161,11 @@ fn target(name: &str, secret: &str) -> Value {
         "delete": request("DELETE"), "secret_headers": {"x-secret": secret}}}})
 }
 
+fn application(name: &str) -> Value {
+    json!({"application": {"name": name, "scopes": ["caches:read"],
+        "redirect_uris": ["https://partner.example/back"]}})
+}
+
 const CLASS: &str = "/api/v1/sync/tenants/16/classes/Plan";
 const INTEGRATIONS: &str = "/api/v1/sync/tenants/16/integrations";
 
@@ -170,6 +175,12 @@ impl World {
         let body = json!({"user": {"username": "other", "password": "correct horse"}});
         let made = self.sidecar.post("/api/v1/users", body).await?;
         Ok(format!("/api/v1/users/{}", made.body["data"]["id"]))
+    }
+
+    /// Registers an application in a list, and gives its path.
+    async fn application(&self, list: &str) -> Result<String> {
+        let made = self.sidecar.post(list, application("first")).await?;
+        Ok(format!("{list}/{}", made.body["data"]["id"]))
     }
 
     /// Makes an integration, and gives its path.
@@ -187,6 +198,13 @@ async fn what_was_read_is_changed_only_as_it_was_read() -> Result<()> {
     let world = World::start().await?;
     let name = |name: &str| json!({"user": {"username": name}});
     world.change(&world.user().await?, name("one"), name("two"), true).await?;
+    let path = world.application("/api/v1/oauth/applications").await?;
+    world.change(&path, application("one"), application("two"), true).await?;
+    let shop = json!({"workspace": {"name": "Shop"}});
+    let shop = world.sidecar.post("/api/v1/workspaces", shop).await?;
+    let shop = format!("/api/v1/workspaces/{}/oauth/applications", shop.body["data"]["id"]);
+    let path = world.application(&shop).await?;
+    world.change(&path, application("one"), application("two"), true).await?;
     let path = world.at("/claims");
     world.change(&path, claims(&["id"]), claims(&["a"]), false).await?;
     // Of the secrets only the tag tells that they are others.

@@ -119,6 +119,18 @@ async fn every_list_is_walked_along_its_links() -> Result<()> {
         )
         .await?;
 
+    let workspace = "/api/v1/workspaces/1/oauth/applications";
+    world.made("/api/v1/workspaces", json!({"workspace": {"name": "Shop"}})).await?;
+    for name in ["One", "Three", "Two"] {
+        let application = json!({"application": {"name": name, "scopes": ["caches:read"],
+            "redirect_uris": ["https://partner.example/back"]}});
+        world.made("/api/v1/oauth/applications", application.clone()).await?;
+        world.made(workspace, application).await?;
+    }
+    let allowed = "INSERT INTO integratedb.oauth_grant (application_id, user_id, workspace_id, scopes)
+                   SELECT id, 1, 1, scopes FROM integratedb.oauth_application WHERE workspace_id IS NULL";
+    client.execute(allowed, &[]).await?;
+
     let named = |all: &[Value], member: &str| -> Vec<String> {
         all.iter().map(|one| one[member].to_string().replace('"', "")).collect()
     };
@@ -139,6 +151,9 @@ async fn every_list_is_walked_along_its_links() -> Result<()> {
         ("/api/v1/stakeholders/1/channels/one/dead-letters", "id", vec!["1", "2", "3"]),
         ("/api/v1/stakeholders/1/backfills", "id", vec!["5", "4", "3", "2", "1"]),
         ("/api/v1/stakeholders/1/backfills?state=done", "id", vec!["5", "4", "3", "1"]),
+        ("/api/v1/oauth/applications", "name", vec!["One", "Three", "Two"]),
+        (workspace, "name", vec!["One", "Three", "Two"]),
+        ("/api/v1/oauth/authorizations", "id", vec!["1", "2", "3"]),
     ] {
         assert_eq!(named(&walk(api, list).await?, member), expected, "{list}");
     }

@@ -1,10 +1,13 @@
 //! The API keeps to the document that describes it, whatever is sent.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use integratedb_sidecar::cache::CachingSettings;
 use integratedb_sidecar::secret::Secret;
 use serde_json::json;
-use support::{Cluster, Sidecar, add_caches, cache_id, schemathesis, until};
+use support::{Cluster, Person, Sidecar, add_caches, cache_id, schemathesis, until};
+use tempfile::NamedTempFile;
+
+const SYNC_TOKEN: &str = "what Zync's clients send";
 
 #[tokio::test]
 async fn the_api_is_as_its_document_says() -> Result<()> {
@@ -16,6 +19,8 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
         .await?
         .batch_execute("CREATE TABLE public.orders (id int PRIMARY KEY, note text)")
         .await?;
+    let key = NamedTempFile::new()?;
+    std::fs::write(&key, "ab".repeat(32))?;
     let mut added = Ok(());
     let api = Sidecar::start_as_root_with(&url, |config| {
         added = add_caches(config, &url);
@@ -25,7 +30,9 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
         }
         // Without, whoever sets notifications waits for somebody who tells them.
         config.notifications.enabled = true;
-        config.sync.token = Some(Secret::new("what Zync's clients send".to_owned()));
+        config.sync.key_file = Some(key.path().to_owned());
+        config.sync.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
+        config.sync.token = Some(Secret::new(SYNC_TOKEN.to_owned()));
         // It is all one client's, in a hurry.
         config.requests_per_minute = 10_000_000;
         config.request_burst = 1_000_000;
@@ -54,10 +61,30 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
     // Whoever sends all this has an id that nobody meets by chance.
     let client = database.connect().await?;
     client.batch_execute("ALTER TABLE integratedb.users ALTER id RESTART WITH 912673482").await?;
-    let tester = json!({"user": {"username": "tester", "password": "long enough"}});
-    let tester = api.post("/api/v1/users", tester).await?;
+    let tester = Person::new(&api, "tester", true).await?;
     client.batch_execute("ALTER TABLE integratedb.users ALTER id RESTART WITH 3").await?;
-    let token = tester.body["data"]["token"].as_str().context("no token")?;
-    schemathesis(&api.url("/api/v1/openapi.json"), token).await?;
+    // Of what belongs to somebody it meets what is its own.
+    let application = json!({"application": {"name": "Partner", "scopes": ["caches:read"],
+        "redirect_uris": ["https://partner.example/back"]}});
+    for (path, body) in [
+        ("/api/v1/workspaces", json!({"workspace": {"name": "Shop"}})),
+        ("/api/v1/oauth/applications", application.clone()),
+        ("/api/v1/workspaces/1/oauth/applications", application),
+    ] {
+        let made = tester.post(&api, path, body).await?;
+        ensure!(made.status == 201, "{}", made.text);
+    }
+    let member = json!({"member": {"role": "viewer"}});
+    let put = tester.put(&api, "/api/v1/workspaces/1/members/2", member).await?;
+    ensure!(put.status == 200, "{}", put.text);
+    let tenant =
+        json!({"tenant": {"id": 16, "endpoint": "https://127.0.0.1:1", "access_token": "t"}});
+    let request = api.http().put(api.url("/tenant")).json(&tenant);
+    request
+        .header("authorization", format!("Token {SYNC_TOKEN}"))
+        .send()
+        .await?
+        .error_for_status()?;
+    schemathesis(&api.url("/api/v1/openapi.json"), &tester.token).await?;
     Ok(())
 }

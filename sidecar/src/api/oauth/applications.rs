@@ -145,10 +145,17 @@ async fn change(
     Ok(Tagged::new(after))
 }
 
-async fn remove(app: &App, access: &Access, owner: Owner, id: i64) -> Result<Response, ApiError> {
+async fn remove(
+    app: &App,
+    access: &Access,
+    owner: Owner,
+    id: i64,
+    if_match: IfMatch,
+) -> Result<Response, ApiError> {
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
     let before = owner.lock(&*transaction, id).await?.ok_or(ApiError::NotFound)?;
+    if_match.check(Some(&before))?;
     before.delete(&*transaction).await?;
     let states = (Some(&before), None);
     note(&transaction, access, &owner, id, "application.delete", states).await?;
@@ -234,14 +241,16 @@ pub(super) async fn update(
 /// Deletes an application of the user's own, and with it all that users have let it do.
 #[utoipa::path(delete, path = "/api/v1/oauth/applications/{application}", tag = "oauth",
     summary = "Deletes an application", security(("token" = [])),
-    params(("application" = i64, Path, description = "The id of the application", example = 1)),
-    responses((status = 204), (status = 401), (status = 403), (status = 404)))]
+    params(("application" = i64, Path, description = "The id of the application", example = 1),
+        ("If-Match" = Option<String>, Header, description = "The ETag of what is to be deleted")),
+    responses((status = 204), (status = 401), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete(
     State(app): State<App>,
     access: Access,
     Id(id): Id,
+    if_match: IfMatch,
 ) -> Result<Response, ApiError> {
-    remove(&app, &access, mine(&access)?, id).await
+    remove(&app, &access, mine(&access)?, id, if_match).await
 }
 
 /// Gives an application of the user's own another secret, which is shown this once. The one before is void.
@@ -328,14 +337,16 @@ pub(super) async fn update_of_workspace(
 #[utoipa::path(delete, path = "/api/v1/workspaces/{workspace}/oauth/applications/{application}",
     tag = "oauth", summary = "Deletes an application of a workspace", security(("token" = [])),
     params(("workspace" = i64, Path, description = "The id of the workspace", example = 1),
-        ("application" = i64, Path, description = "The id of the application", example = 1)),
-    responses((status = 204), (status = 401), (status = 403), (status = 404)))]
+        ("application" = i64, Path, description = "The id of the application", example = 1),
+        ("If-Match" = Option<String>, Header, description = "The ETag of what is to be deleted")),
+    responses((status = 204), (status = 401), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_of_workspace(
     State(app): State<App>,
     access: Access,
     Ids(_, id): Ids,
+    if_match: IfMatch,
 ) -> Result<Response, ApiError> {
-    remove(&app, &access, ours(&access)?, id).await
+    remove(&app, &access, ours(&access)?, id, if_match).await
 }
 
 /// Gives an application of a workspace another secret, which is shown this once. The one before is void.

@@ -47,13 +47,12 @@ pub(super) async fn list(
     State(app): State<App>,
     access: Access,
     Asked(asked): Asked<Which>,
-) -> Result<axum::Json<Page<Authorization>>, ApiError> {
+) -> Result<Page<Authorization>, ApiError> {
     let (user, limit) = (access.principal()?.user, limit(asked.limit));
     let after = asked.after.unwrap_or_default();
     let client = app.client().await?;
     let data = oauth::list(&**client, user, asked.application, after, limit).await?;
-    let next = (data.len() as i64 == limit).then(|| data.last().map(|last| last.id)).flatten();
-    Ok(axum::Json(Page { data, next }))
+    Ok(Page::new(data, limit, |authorization| authorization.id))
 }
 
 /// Takes back all that the user has let applications do. Their tokens are void at once.

@@ -57,18 +57,9 @@ pub(super) async fn consent(
     headers: HeaderMap,
     Form(form): Form,
 ) -> Result<Response, ApiError> {
-    let server = app.oauth();
-    let issuer = match server.issuer() {
-        Ok(issuer) => issuer,
-        Err(none) => return Ok(none.into_response()),
-    };
-    let params = match form {
-        Ok(params) if is_from_here(&headers, issuer) => params,
-        _ => return not_here(&app),
-    };
-    let request = match ask(&app, &params).await? {
-        Ok(request) => request,
-        Err(refusal) => return refused(&app, issuer, refusal),
+    let Submitted { issuer, params, request } = match submitted(&app, &headers, form).await? {
+        Ok(submitted) => submitted,
+        Err(response) => return Ok(response),
     };
     let Some(cookie) = cookie(&headers, issuer) else { return not_here(&app) };
     if !is_form_token(&cookie, CONSENT, &request.query(), params.get("form_token")) {
@@ -94,7 +85,8 @@ pub(super) async fn consent(
     let actor = Actor { principal: Some(session.principal.clone()), address };
     let code = match workspace {
         Some(workspace) => {
-            oauth::allow(&*transaction, &request, &actor, user, workspace, &server.settings).await?
+            oauth::allow(&*transaction, &request, &actor, user, workspace, &app.oauth().settings)
+                .await?
         }
         None => None,
     };
@@ -106,8 +98,35 @@ pub(super) async fn consent(
     Ok(done(issuer, &request, &code))
 }
 
+/// What a form of ours was sent with.
+pub(super) struct Submitted<'a> {
+    pub(super) issuer: &'a Issuer,
+    pub(super) params: Params,
+    pub(super) request: Request,
+}
+
+/// What a form was sent with from a page of ours, or the answer to what was not, or to a request that can't be.
+pub(super) async fn submitted<'a>(
+    app: &'a App,
+    headers: &HeaderMap,
+    form: Result<Params, &'static str>,
+) -> Result<Result<Submitted<'a>, Response>, ApiError> {
+    let issuer = match app.oauth().issuer() {
+        Ok(issuer) => issuer,
+        Err(none) => return Ok(Err(none.into_response())),
+    };
+    let params = match form {
+        Ok(params) if is_from_here(headers, issuer) => params,
+        _ => return not_here(app).map(Err),
+    };
+    match ask(app, &params).await? {
+        Ok(request) => Ok(Ok(Submitted { issuer, params, request })),
+        Err(refusal) => refused(app, issuer, refusal).map(Err),
+    }
+}
+
 /// Judges a request.
-pub(super) async fn ask(app: &App, params: &Params) -> Result<Result<Request, Refusal>, ApiError> {
+async fn ask(app: &App, params: &Params) -> Result<Result<Request, Refusal>, ApiError> {
     let found = match params.get("client_id") {
         Some(client_id) => oauth::find(&**app.client().await?, client_id).await?,
         None => None,
@@ -117,7 +136,7 @@ pub(super) async fn ask(app: &App, params: &Params) -> Result<Result<Request, Re
 
 /// The page in place of a request that can't be put to the user. Any user can register an application with an address of
 /// their choice, so nobody whom we don't know is sent there by a link to us alone: a page names it first (RFC 9700, 4.11.2).
-pub(super) fn refused(app: &App, issuer: &Issuer, refusal: Refusal) -> Result<Response, ApiError> {
+fn refused(app: &App, issuer: &Issuer, refusal: Refusal) -> Result<Response, ApiError> {
     let pages = &app.oauth().pages;
     match refusal {
         Refusal::Here(why) => pages.message(StatusCode::BAD_REQUEST, why),

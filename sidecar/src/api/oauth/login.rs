@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::browser::{cookie, form_token, is_form_token, is_from_here, set_cookie};
-use super::consent::{ask, back_to, not_here, refused, see_other};
+use super::browser::{cookie, form_token, is_form_token, set_cookie};
+use super::consent::{Submitted, back_to, not_here, see_other, submitted};
 use super::form::Form;
 use crate::api::app::App;
 use crate::api::error::ApiError;
@@ -57,18 +57,9 @@ pub(super) async fn login(
     headers: HeaderMap,
     Form(form): Form,
 ) -> Result<Response, ApiError> {
-    let server = app.oauth();
-    let issuer = match server.issuer() {
-        Ok(issuer) => issuer,
-        Err(none) => return Ok(none.into_response()),
-    };
-    let params = match form {
-        Ok(params) if is_from_here(&headers, issuer) => params,
-        _ => return not_here(&app),
-    };
-    let request = match ask(&app, &params).await? {
-        Ok(request) => request,
-        Err(refusal) => return refused(&app, issuer, refusal),
+    let Submitted { issuer, params, request } = match submitted(&app, &headers, form).await? {
+        Ok(submitted) => submitted,
+        Err(response) => return Ok(response),
     };
     let before = cookie(&headers, issuer);
     let is_ours = before.as_ref().is_some_and(|cookie| {
@@ -102,7 +93,7 @@ pub(super) async fn login(
     if let Some(before) = &before {
         Session::close(&*transaction, before).await?;
     }
-    let secs = server.settings.session_secs;
+    let secs = app.oauth().settings.session_secs;
     let cookie = Session::open(&*transaction, user, secs).await?;
     transaction.commit().await?;
     known.succeeded();
@@ -118,17 +109,9 @@ pub(super) async fn logout(
     headers: HeaderMap,
     Form(form): Form,
 ) -> Result<Response, ApiError> {
-    let issuer = match app.oauth().issuer() {
-        Ok(issuer) => issuer,
-        Err(none) => return Ok(none.into_response()),
-    };
-    let params = match form {
-        Ok(params) if is_from_here(&headers, issuer) => params,
-        _ => return not_here(&app),
-    };
-    let request = match ask(&app, &params).await? {
-        Ok(request) => request,
-        Err(refusal) => return refused(&app, issuer, refusal),
+    let Submitted { issuer, params, request } = match submitted(&app, &headers, form).await? {
+        Ok(submitted) => submitted,
+        Err(response) => return Ok(response),
     };
     let cookie = cookie(&headers, issuer)
         .filter(|cookie| is_form_token(cookie, LOGOUT, &request.query(), params.get("form_token")));

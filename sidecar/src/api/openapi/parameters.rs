@@ -39,6 +39,10 @@ pub(super) fn complete(of: &Operation<'_>, operation: &mut Value, schemas: &Map<
             // As of all lists; `Asked` refuses any other.
             parameter["schema"] = json!({ "type": "integer", "minimum": 1, "maximum": page::MOST });
         }
+        if parameter["in"] == "query" && is_any_text(&parameter["schema"]) {
+            // `Asked` refuses what no text of Postgres has.
+            parameter["schema"]["pattern"] = json!("^[^\\u0000]*$");
+        }
         let is_described =
             parameter["description"].as_str().is_some_and(|text| !text.trim().is_empty());
         if !is_described && parameter["in"] == "path" {
@@ -65,6 +69,13 @@ pub(super) fn complete(of: &Operation<'_>, operation: &mut Value, schemas: &Map<
     if !all.is_empty() {
         operation["parameters"] = json!(all);
     }
+}
+
+fn is_any_text(schema: &Value) -> bool {
+    let is_text = |kind: &Value| kind == "string";
+    let kinds = &schema["type"];
+    let is_text = is_text(kinds) || kinds.as_array().is_some_and(|all| all.iter().any(is_text));
+    is_text && ["enum", "pattern", "format"].iter().all(|name| schema.get(name).is_none())
 }
 
 /// What a part of a path names.
