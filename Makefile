@@ -16,7 +16,8 @@ demo: setup ext ## walk the guide against a sample database of its own
 
 test: drivers ext ## everything that proves it works
 	cargo build --quiet -p integratedb-sidecar
-	cargo nextest run $(PACKAGES) -p integratedb-listener -p integratedb-sync-peers
+	# A test says what was wrong and where; backtraces would bury it.
+	RUST_BACKTRACE=0 cargo nextest run $(PACKAGES) -p integratedb-listener -p integratedb-sync-peers
 	cargo test --quiet --doc $(PACKAGES)
 
 setup: ## install what is missing, make a private Postgres

@@ -14,7 +14,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{Policy, decide};
+use super::access::{DESCRIPTION, Policy, decide};
 use super::app::App;
 use super::error::ApiError;
 use super::{
@@ -95,7 +95,7 @@ pub fn router(app: App, config: &Config) -> Router {
     let document = Bytes::from(document);
     routes
         .route(
-            "/api/v1/openapi.json",
+            DESCRIPTION,
             get(move || async move { ([(header::CONTENT_TYPE, "application/json")], document) }),
         )
         .merge(oauth::undocumented())

@@ -22,10 +22,16 @@ use crate::audit::Actor;
 use crate::auth::{Principal, Scope, Token};
 use crate::workspaces::{self, Role};
 
+/// Where the document is that describes the API; it is no part of itself.
+pub(in crate::api) const DESCRIPTION: &str = "/api/v1/openapi.json";
+
+/// What each operation that is described asks for.
+type Needs = HashMap<(Method, String), Option<Need>>;
+
 /// What every operation of the API asks for. One that the table does not name is not in it, and nobody may call it.
 #[derive(Clone)]
 pub(in crate::api) struct Policy {
-    needs: Arc<HashMap<(Method, String), Option<Need>>>,
+    needs: Arc<Needs>,
     app: App,
 }
 
@@ -41,6 +47,13 @@ impl Policy {
         }
         Self { needs: Arc::new(needs), app }
     }
+}
+
+/// Whether a path of the API has a route and no description, so that no rule was asked for.
+fn is_forgotten(needs: &Needs, path: &str) -> bool {
+    path.starts_with("/api/")
+        && path != DESCRIPTION
+        && !needs.keys().any(|(_, described)| described == path)
 }
 
 /// The methods that a path has.
@@ -111,7 +124,10 @@ pub(in crate::api) async fn decide(
     let method =
         if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     let Some(need) = policy.needs.get(&(method, path.as_str().to_owned())) else {
-        // No operation: a method that the path has not, or what describes the API.
+        if is_forgotten(&policy.needs, path.as_str()) {
+            return Err(ApiError::Internal("nobody may call what is not described".to_owned()));
+        }
+        // No operation: a method that the path has not, what describes the API, or a page.
         charge(&policy.app, request.extensions(), None)?;
         return Ok(next.run(request).await);
     };
@@ -229,4 +245,18 @@ fn allow_scope(principal: &Principal, scope: Scope) -> Result<(), ApiError> {
 async fn parameter(parts: &mut Parts, name: &str) -> Option<String> {
     let all = RawPathParams::from_request_parts(parts, &()).await.ok()?;
     all.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_that_nobody_has_described_is_open_to_nobody() {
+        let needs = Needs::from([((Method::GET, "/api/v1/users".to_owned()), Some(Need::Public))]);
+        assert!(is_forgotten(&needs, "/api/v1/new"));
+        for known in ["/api/v1/users", DESCRIPTION, "/oauth2/auth", "/metrics"] {
+            assert!(!is_forgotten(&needs, known), "{known}");
+        }
+    }
 }

@@ -7,6 +7,6 @@ mod rules;
 #[cfg(test)]
 mod table;
 
-pub(super) use layer::{Access, Policy, decide};
+pub(super) use layer::{Access, DESCRIPTION, Policy, decide};
 pub(super) use need::Need;
 pub(super) use rules::need;

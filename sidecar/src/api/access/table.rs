@@ -84,6 +84,8 @@ and the last one stays. Only an operator says who is an operator. A cache of the
 there for operators alone. What lies under `/oauth2` and `/.well-known` is for browsers and applications, which come with a
 session or a secret of their own in place of a token.
 
+Who may is looked at before the body of a request is read, and once more when it has come: what was revoked meanwhile counts.
+
 ";
 
 fn text() -> String {
