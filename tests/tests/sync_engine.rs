@@ -178,7 +178,7 @@ fn note(class: &str, key: &str, parent: Option<Named>) -> Notified {
 /// A database with a tenant and an integration for all its models.
 struct Bench {
     _cluster: Cluster,
-    _sidecar: Sidecar,
+    sidecar: Sidecar,
     database: Database,
     world: World,
     pool: db::Pool,
@@ -190,8 +190,10 @@ impl Bench {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
-        let sidecar = Sidecar::start_with(&database.url(), |config| {
+        let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
             config.sync.enabled = false;
+            // For examples (RFC 5737): nobody is there.
+            config.sync.allow_networks = "203.0.113.0/24".parse().into_iter().collect();
             // It would find that there is no such stakeholder.
             config.notifications.enabled = false;
         })
@@ -213,7 +215,7 @@ impl Bench {
             .await?;
         Ok(Self {
             _cluster: cluster,
-            _sidecar: sidecar,
+            sidecar,
             database,
             world: World::default(),
             pool,
@@ -352,6 +354,43 @@ async fn parents_come_first_and_go_last() -> Result<()> {
         deleted.last().is_some_and(|last| *last == "delete p") && deleted.len() == 4,
         "{said:?}"
     );
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_integration_is_being_changed_holds_up_no_other_tenant() -> Result<()> {
+    let bench = Bench::start().await?;
+    let client = bench.database.connect().await?;
+    client
+        .batch_execute(
+            "INSERT INTO integratedb.sync_tenant (id, endpoint, sealed) VALUES (16, 'https://203.0.113.7', '');
+             INSERT INTO integratedb.sync_integration (tenant_id, name, kind, settings, concurrency)
+             VALUES (16, 'theirs', 'http', '{}', 16)",
+        )
+        .await?;
+    let lock = "BEGIN; SELECT FROM integratedb.sync_integration WHERE name = 'theirs' FOR UPDATE";
+    client.batch_execute(lock).await?;
+    let request = |method: &str| json!({"method": method, "url": "https://203.0.113.7/{{ key }}"});
+    let settings = json!({"upsert": request("PUT"), "delete": request("DELETE")});
+    let body = json!({"integration": {"name": "theirs", "kind": "http", "settings": settings}});
+    let change = async {
+        let changed = bench.sidecar.put("/api/v1/sync/tenants/16/integrations/2", body).await?;
+        ensure!(changed.status == 200, "{}", changed.text);
+        Ok(())
+    };
+    let meanwhile = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        until("the change waits", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+        bench.work()?;
+        bench.world.set("item", "1", "x");
+        bench.notify(&[note("item", "1", None)]).await?;
+        bench.world.is_in_step().await?;
+        ensure!(bench.number(waiting).await? == 1, "it waits no more");
+        client.batch_execute("COMMIT").await?;
+        Ok(())
+    };
+    tokio::try_join!(change, meanwhile)?;
     bench.end().await;
     Ok(())
 }

@@ -381,7 +381,7 @@ pub(super) async fn put_rule(
     security(("token" = [])),
     responses((status = 200, body = Data<RulesView>,
             headers(("ETag" = String, description = "Of all rules and the mode, for `If-Match`."))),
-        (status = 404), (status = 409), (status = 412)))]
+        (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn delete_rule(
     access: Access,
     State(app): State<App>,

@@ -60,6 +60,12 @@ pub(super) fn describe(document: &OpenApi, issuer: Option<&str>) -> Value {
     ] {
         components["schemas"][&*name] = schema.expect("a schema is made of strings");
     }
+    for alternative in
+        components["schemas"]["PurgeBody"]["oneOf"].as_array_mut().into_iter().flatten()
+    {
+        // An enum's alternatives are not said to have no other members, as a struct is.
+        alternative["additionalProperties"] = json!(false);
+    }
     let schemas = components["schemas"].as_object().cloned().unwrap_or_default();
     let mut tags = std::collections::BTreeSet::new();
     for (path, item) in document["paths"].as_object_mut().into_iter().flatten() {

@@ -80,7 +80,7 @@ pub async fn create(
         .await
         .map_err(|error| taken(error, name))?;
     let id = IntegrationId(row.get(0));
-    make_due(transaction, id).await?;
+    make_due(transaction, tenant, id).await?;
     Ok(id)
 }
 
@@ -106,7 +106,7 @@ pub async fn begin(
     id: IntegrationId,
 ) -> Result<Before, ConfigureError> {
     // Before the row is locked, for which whoever appends entries may wait.
-    hold_scopes(transaction).await?;
+    hold_scopes(transaction, tenant).await?;
     let sql = "SELECT name, kind, settings, sealed, is_derived FROM integratedb.sync_integration
                WHERE id = $1 AND tenant_id = $2 FOR NO KEY UPDATE";
     let row = transaction.query_opt(sql, &[&id.0, &tenant.0]).await?;
@@ -166,7 +166,7 @@ pub async fn replace(
         transaction.execute(sql, &[&id.0]).await?;
     }
     if !is_same_target || !is_same_scope {
-        make_due(transaction, id).await?;
+        make_due(transaction, tenant, id).await?;
     }
     Ok(())
 }
@@ -184,7 +184,7 @@ pub async fn set_enabled(
                WHERE id = $1 AND tenant_id = $2 AND state = $3";
     let is_changed = transaction.execute(sql, &[&id.0, &tenant.0, &from, &to]).await? > 0;
     if is_changed && is_enabled {
-        make_due(transaction, id).await?;
+        make_due(transaction, tenant, id).await?;
     }
     Ok(is_changed)
 }

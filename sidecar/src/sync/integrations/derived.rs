@@ -72,7 +72,7 @@ pub(in crate::sync) async fn store(
             &[&tenant.0, &name, &scope.0, &kind, &CLASSES, &checked.settings, &sealed, &concurrency],
         )
         .await?;
-    make_due(transaction, IntegrationId(row.get(0))).await
+    make_due(transaction, tenant, IntegrationId(row.get(0))).await
 }
 
 fn name(kind: &str, model: &Named) -> String {

@@ -56,17 +56,21 @@ pub(crate) async fn load(
     Ok(Some(Loaded { kind: row.get(2), settings: row.get(3), hidden }))
 }
 
-/// The advisory lock between those who append entries and those who say where they go: "idbi" as a number.
-pub(super) const SCOPES: i64 = 0x6964_6269;
+/// The advisory locks between those who append entries of a tenant and those who say where they go: "idbi" as a number, and
+/// one of the tenant. A tenant with very many models holds up no other.
+pub(super) const SCOPES: i32 = 0x6964_6269;
 
-/// Has whoever says where entries go wait until the transaction ends. To be sent before the statement that appends
-/// entries: its snapshot then has all integrations whose [`make_due`] did not wait for it.
-pub(super) const SHARE_SCOPES: &str = "SELECT pg_advisory_xact_lock_shared($1)";
+/// Has whoever says where entries of these tenants go wait until the transaction ends. To be sent before the statement that
+/// appends entries: its snapshot then has all integrations whose [`make_due`] did not wait for it.
+pub(super) const SHARE_SCOPES: &str = "
+    SELECT pg_advisory_xact_lock_shared($1, one.number)
+    FROM (SELECT DISTINCT hashint8(tenant) AS number FROM unnest($2::bigint[]) tenant ORDER BY number) one";
 
-/// Waits for those who append entries, and has others wait until the transaction ends.
-async fn hold_scopes(transaction: &Transaction<'_>) -> Result<(), SyncError> {
-    let statement = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
-    transaction.execute(&statement, &[&SCOPES]).await?;
+/// Waits for those who append entries of the tenant, and has others wait until the transaction ends.
+async fn hold_scopes(transaction: &Transaction<'_>, tenant: TenantId) -> Result<(), SyncError> {
+    let sql = "SELECT pg_advisory_xact_lock($1, hashint8($2))";
+    let statement = transaction.prepare_cached(sql).await?;
+    transaction.execute(&statement, &[&SCOPES, &tenant.0]).await?;
     Ok(())
 }
 
@@ -74,9 +78,10 @@ async fn hold_scopes(transaction: &Transaction<'_>) -> Result<(), SyncError> {
 /// count only if it may have them.
 pub(crate) async fn make_due(
     transaction: &Transaction<'_>,
+    tenant: TenantId,
     id: IntegrationId,
 ) -> Result<(), SyncError> {
-    hold_scopes(transaction).await?;
+    hold_scopes(transaction, tenant).await?;
     let sql = format!(
         "INSERT INTO integratedb.sync_state AS s (integration_id, model_id, wanted, is_gone, due_at)
          SELECT i.id, u.model_id, u.entry_id, u.is_gone, clock_timestamp()

@@ -118,7 +118,8 @@ pub(in crate::sync) async fn settle_fetches(
         let settle = transaction.prepare_cached(&SETTLE).await?;
         let row: [&(dyn ToSql + Sync); 5] = [&e.models, &e.leases, &e.gone, &e.data, &e.sealed];
         // One after the other, in one round trip.
-        let shared = transaction.execute(&share, &[&integrations::SCOPES]);
+        let scopes: [&(dyn ToSql + Sync); 2] = [&integrations::SCOPES, &e.tenants];
+        let shared = transaction.execute(&share, &scopes);
         try_join(shared, transaction.execute(&settle, &row)).await?;
     }
     if !failed.models.is_empty() {
@@ -225,6 +226,7 @@ impl<'a> Parents<'a> {
 
 #[derive(Default)]
 struct Entries<'a> {
+    tenants: Vec<i64>,
     models: Vec<i64>,
     leases: Vec<i64>,
     gone: Vec<bool>,
@@ -245,6 +247,7 @@ impl<'a> Entries<'a> {
             Some(data) if tenant.is_stakeholder() => (Some(data.get()), None),
             Some(data) => (None, Some(log::seal(data, tenant, model, sealer)?)),
         };
+        self.tenants.push(tenant.0);
         self.models.push(model.0);
         self.leases.push(claimed.lease.0);
         self.gone.push(fetched.data.is_none());
