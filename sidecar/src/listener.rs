@@ -145,12 +145,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_takes_nothing_is_given_up_and_who_is_slow_is_not() {
-        let (mut connection, mut client, _) = pair(Duration::from_millis(300)).await;
+        let (mut connection, mut client, _) = pair(Duration::from_secs(1)).await;
         let slow = tokio::spawn(async move {
             let mut taken = vec![0; 256 << 10];
             // Far longer than the patience in all, but never so long without taking something.
             for _ in 0..64 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
                 client.read_exact(&mut taken).await.expect("it is sent");
             }
             client

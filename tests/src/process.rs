@@ -1,6 +1,6 @@
 //! The sidecar as a process, for what only a process can go through: to be killed, and to come back.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{binary, http, until};
+use crate::{binary, free_address, http, until};
 
 /// A running `integratedb serve`. It dies with this, or with the thread that started it.
 pub struct Process {
@@ -22,8 +22,7 @@ impl Process {
     /// Starts it with this configuration file, and waits until it answers. `largest`: of its files, in kilobytes; a
     /// write beyond fails as on a full disk.
     pub async fn start(config: &Path, database_url: &str, largest: Option<u64>) -> Result<Self> {
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let (api, proxy) = (free()?, free()?);
+        let (api, proxy) = (free_address()?, free_address()?);
         let mut command = match largest {
             None => Command::new(binary()?),
             Some(largest) => {

@@ -1,22 +1,18 @@
 //! Entity tags: what was read is changed only as it was read, and not sent again to who has it.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use anyhow::{Context, Result};
 use futures_util::future::join_all;
-use integratedb_sidecar::secret::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Cluster, Database, Reply, Sidecar};
-use tempfile::TempDir;
+use support::{Cluster, Database, Reply, Sidecar, be_notified, key_file, say_tenant};
+use tempfile::NamedTempFile;
 
 /// A database with the table `orders`, the tenant 16, and the stakeholder `reporting`, whose path is kept.
 struct World {
     _cluster: Cluster,
     database: Database,
     sidecar: Sidecar,
-    _files: TempDir,
+    _key: NamedTempFile,
     stakeholder: String,
 }
 
@@ -24,16 +20,11 @@ impl World {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
-        let files = TempDir::new()?;
-        let key = files.path().join("key");
-        fs::write(&key, "ab".repeat(32))?;
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        let key = key_file()?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
             config.sync.enabled = false;
-            config.sync.token = Some(Secret::new("n0tifier".to_owned()));
-            config.sync.key_file = Some(key.clone());
-            config.sync.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
-            config.notifications.key_file = Some(key);
+            be_notified(config, &key);
+            config.notifications.key_file = Some(key.path().to_owned());
             // For examples (RFC 5737): nobody is there.
             config.notifications.allow_networks = "203.0.113.0/24".parse().into_iter().collect();
         })
@@ -44,16 +35,13 @@ impl World {
         let made = sidecar.post("/api/v1/stakeholders", body).await?;
         let id = made.body["data"]["id"].as_i64().with_context(|| format!("{made:?}"))?;
         let stakeholder = format!("/api/v1/stakeholders/{id}");
-        let world = Self { _cluster: cluster, database, sidecar, _files: files, stakeholder };
+        let world = Self { _cluster: cluster, database, sidecar, _key: key, stakeholder };
         world.tenant("https://127.0.0.1:1").await?;
         Ok(world)
     }
 
     async fn tenant(&self, endpoint: &str) -> Result<()> {
-        let tenant = json!({"tenant": {"id": 16, "endpoint": endpoint, "access_token": "t"}});
-        let request = self.sidecar.http().put(self.sidecar.url("/tenant")).json(&tenant);
-        request.header("authorization", "Token n0tifier").send().await?.error_for_status()?;
-        Ok(())
+        say_tenant(&self.sidecar, 16, endpoint).await
     }
 
     fn at(&self, rest: &str) -> String {

@@ -1,35 +1,30 @@
 //! Pages of lists: each thing once and in order, whatever comes and goes meanwhile; and what is refused.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
-use integratedb_sidecar::secret::Secret;
 use serde_json::{Value, json};
-use support::{Cached, Cluster, Database, Reply, Sidecar, until};
-use tempfile::TempDir;
+use support::{
+    Cached, Cluster, Database, Reply, Sidecar, be_notified, key_file, say_tenant, until,
+};
+use tempfile::NamedTempFile;
 
 struct World {
     _cluster: Cluster,
     database: Database,
     sidecar: Sidecar,
-    _files: TempDir,
+    _key: NamedTempFile,
 }
 
 impl World {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
-        let files = TempDir::new()?;
-        let key = files.path().join("key");
-        fs::write(&key, "ab".repeat(32))?;
+        let key = key_file()?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
             config.sync.enabled = false;
-            config.sync.token = Some(Secret::new("n0tifier".to_owned()));
-            config.sync.key_file = Some(key);
-            config.sync.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
+            be_notified(config, &key);
         })
         .await?;
-        Ok(Self { _cluster: cluster, database, sidecar, _files: files })
+        Ok(Self { _cluster: cluster, database, sidecar, _key: key })
     }
 
     async fn made(&self, path: &str, body: Value) -> Result<i64> {
@@ -38,11 +33,7 @@ impl World {
     }
 
     async fn tenant(&self, id: i64) -> Result<()> {
-        let body =
-            json!({"tenant": {"id": id, "endpoint": "https://127.0.0.1:1", "access_token": "t"}});
-        let request = self.sidecar.http().put(self.sidecar.url("/tenant")).json(&body);
-        request.header("authorization", "Token n0tifier").send().await?.error_for_status()?;
-        Ok(())
+        say_tenant(&self.sidecar, id, "https://127.0.0.1:1").await
     }
 }
 

@@ -123,7 +123,7 @@ async fn reads_in_a_block_need_no_origin() -> Result<()> {
 
         // An error fails the block, also of what ran by itself.
         client.batch_execute("BEGIN").await?;
-        ensure!(setup.ask(name, &client, query).await?.1);
+        setup.warm(name, &client, query).await?;
         let divided = "SELECT 1 / (price - price) FROM items WHERE id = 7";
         ensure!(client.simple_query(divided).await.is_err());
         ensure!(client.simple_query(query).await.is_err(), "the block has failed");

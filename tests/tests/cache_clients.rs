@@ -119,9 +119,18 @@ async fn followers_go_on_when_the_leaders_client_vanishes() -> Result<()> {
         owner.batch_execute("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE").await?;
         let mut leader =
             RawClient::login(setup.sidecar.proxy(), "app", "secret", "shop", cache).await?;
+        // Who it is, is known after its first query.
+        leader.query("SELECT count(*) FROM pg_class").await?;
+        leader.read_to(b'Z').await?.context("no end")?;
         leader.query(SUM).await?;
         until("the leader waits", async || Ok(blocked(&setup).await? == 1)).await?;
+        let before = setup.caching(cache).await?["misses"].as_u64();
         let (_, follower) = asks(warm, SUM);
+        until("the follower looks", async || {
+            Ok(setup.caching(cache).await?["misses"].as_u64() > before)
+        })
+        .await?;
+        ensure!(blocked(&setup).await? == 1, "the follower asks the origin itself");
         leader.reset()?;
         owner.batch_execute("COMMIT").await?;
         let answer = tokio::time::timeout(Duration::from_secs(20), follower).await;

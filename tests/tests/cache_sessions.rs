@@ -180,6 +180,11 @@ async fn a_role_with_another_default_gets_what_it_finds() -> Result<()> {
     let before = setup.connect("pass", "app").await?;
     ensure!(setup.warm("pass", &before, PRICE).await? == ["70"]);
     admin.batch_execute("ALTER ROLE app SET search_path = second").await?;
+    until("the cache has heard of it", async || {
+        let after = setup.connect("pass", "app").await?;
+        Ok(value(&setup, "pass", &after, PRICE).await? == "42")
+    })
+    .await?;
     for _ in 0..5 {
         ensure!(
             value(&setup, "pass", &before, PRICE).await? == "70",

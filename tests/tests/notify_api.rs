@@ -1,18 +1,16 @@
 //! Notifications over REST: documents, mistakes, and how deliveries go.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use support::{Cluster, Database, Notified, Sidecar, until};
-use tempfile::TempDir;
+use support::{Cluster, Database, Notified, Sidecar, key_file, until};
+use tempfile::NamedTempFile;
 
 /// A database with tables, a sidecar that has a key, and a stakeholder.
 struct World {
     _cluster: Cluster,
     database: Database,
     sidecar: Sidecar,
-    _files: TempDir,
+    _key: NamedTempFile,
     path: String,
 }
 
@@ -24,12 +22,9 @@ impl World {
 
     async fn with(cluster: Cluster) -> Result<Self> {
         let database = cluster.database("shop").await?;
-        let files = TempDir::new()?;
-        let key = files.path().join("key");
-        fs::write(&key, "ab".repeat(32))?;
-        fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        let key = key_file()?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
-            config.notifications.key_file = Some(key);
+            config.notifications.key_file = Some(key.path().to_owned());
             // For examples (RFC 5737): nobody is there.
             config.notifications.allow_networks = "203.0.113.0/24".parse().into_iter().collect();
         })
@@ -42,7 +37,7 @@ impl World {
         let made = sidecar.post("/api/v1/stakeholders", body).await?;
         let id = made.body["data"]["id"].as_i64().context("no stakeholder")?;
         let path = format!("/api/v1/stakeholders/{id}");
-        Ok(Self { _cluster: cluster, database, sidecar, _files: files, path })
+        Ok(Self { _cluster: cluster, database, sidecar, _key: key, path })
     }
 
     fn at(&self, rest: &str) -> String {

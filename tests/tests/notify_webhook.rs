@@ -79,7 +79,7 @@ async fn what_fails_is_tried_again_in_the_order_of_its_key_while_others_go_on() 
         }
     })
     .await?;
-    let settings = json!({"retry": {"schedule_secs": [0.6, 1.2, 600]}});
+    let settings = json!({"retry": {"schedule_secs": [0.6, 3, 600]}});
     setup.webhook(&receiver.url(), settings).await?;
     setup.run("INSERT INTO items VALUES (1, 0), (2, 0)").await?;
     for n in 1..=20 {
@@ -110,7 +110,7 @@ async fn what_fails_is_tried_again_in_the_order_of_its_key_while_others_go_on() 
 async fn a_key_that_moves_keeps_its_order() -> Result<()> {
     let setup = Delivered::new().await?;
     let (receiver, refuses) = Receiver::refusing(1, 500).await?;
-    let settings = json!({"retry": {"schedule_secs": [0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2, 600]}});
+    let settings = json!({"retry": {"schedule_secs": vec![0.2; 30]}});
     setup.webhook(&receiver.url(), settings).await?;
     setup.run("INSERT INTO items VALUES (1, 1); INSERT INTO other VALUES (7, 7)").await?;
     setup

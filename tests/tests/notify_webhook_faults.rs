@@ -137,14 +137,18 @@ async fn what_is_behind_a_failed_key_is_bounded() -> Result<()> {
     )
     .await?;
     let status = setup.status("WEBHOOK").await?;
-    ensure!(status.lag_events > 0 && receiver.taken().is_empty(), "{status:?}");
+    // The other row may have been read with the rest of it.
+    ensure!(status.lag_events > 0 && !receiver.by_row()?.contains_key(&1), "{status:?}");
     refuses.store(false, Ordering::SeqCst);
     // What waits for its time goes at once if it is given up and sent again; here the clock is moved.
     setup.set_enabled("WEBHOOK", false).await?;
     setup.is("WEBHOOK", ChannelState::Paused).await?;
     setup.run("UPDATE integratedb.channel_delivery SET next_attempt_at = now()").await?;
     setup.set_enabled("WEBHOOK", true).await?;
-    receiver.takes(1202).await?;
+    // One after the other, so each part has its time.
+    for events in [300, 600, 900, 1202] {
+        receiver.takes(events).await?;
+    }
     setup.is_through("WEBHOOK").await?;
     let rows = receiver.by_row()?;
     ensure!(rows[&1] == (0..=1200).collect::<Vec<_>>() && rows[&2] == [0]);

@@ -246,7 +246,7 @@ async fn a_cancel_request_reaches_its_query_only() -> Result<()> {
         let (a, b) = (setup.connect(cache).await?, setup.connect(cache).await?);
         let cancel = a.cancel_token();
         let sleep = tokio::spawn(async move { (a.batch_execute("SELECT pg_sleep(60)").await, a) });
-        let other = tokio::spawn(async move { b.batch_execute("SELECT pg_sleep(1)").await });
+        let other = tokio::spawn(async move { b.batch_execute("SELECT pg_sleep(3)").await });
         let admin = setup.database.connect().await?;
         until("both sleep", async || {
             let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'";

@@ -248,7 +248,7 @@ async fn a_quiet_origin_is_known_to_be_quiet() -> Result<()> {
     setup.run("BEGIN; INSERT INTO t VALUES (1); ROLLBACK").await?;
     let started = Instant::now();
     setup.follower.catch_up().await?;
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     let probe = setup.follower.reader.sql().probe().await?;
     setup.follower.catch_up().await?;
     let progress = setup.follower.reader.progress();
@@ -272,7 +272,7 @@ async fn an_asynchronous_commit_is_waited_for_and_then_flushed() -> Result<()> {
     client.batch_execute("SET synchronous_commit = off; INSERT INTO t VALUES (1)").await?;
     let started = Instant::now();
     let heard = follower.catch_up().await?;
-    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert!(heard.changes().contains(&"+ t 1".to_owned()));
     Ok(())
 }

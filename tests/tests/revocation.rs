@@ -120,7 +120,7 @@ async fn a_body_is_not_waited_for_without_a_token_and_not_for_ever_with_one() ->
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     }
     let mut impatient = Sidecar::start_with(&world.database.url(), |config| {
-        config.request_timeout_secs = 1;
+        config.request_timeout_secs = 5;
         config.max_body_bytes = 1024;
     })
     .await?;

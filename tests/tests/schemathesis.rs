@@ -4,10 +4,10 @@ use anyhow::{Result, ensure};
 use integratedb_sidecar::cache::CachingSettings;
 use integratedb_sidecar::secret::Secret;
 use serde_json::json;
-use support::{Cluster, Person, Sidecar, add_caches, cache_id, schemathesis, until};
-use tempfile::NamedTempFile;
-
-const SYNC_TOKEN: &str = "what Zync's clients send";
+use support::{
+    Cluster, Person, Sidecar, add_caches, be_notified, cache_id, key_file, say_tenant,
+    schemathesis, until,
+};
 
 #[tokio::test]
 async fn the_api_is_as_its_document_says() -> Result<()> {
@@ -19,8 +19,7 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
         .await?
         .batch_execute("CREATE TABLE public.orders (id int PRIMARY KEY, note text)")
         .await?;
-    let key = NamedTempFile::new()?;
-    std::fs::write(&key, "ab".repeat(32))?;
+    let key = key_file()?;
     let mut added = Ok(());
     let api = Sidecar::start_as_root_with(&url, |config| {
         added = add_caches(config, &url);
@@ -30,9 +29,7 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
         }
         // Without, whoever sets notifications waits for somebody who tells them.
         config.notifications.enabled = true;
-        config.sync.key_file = Some(key.path().to_owned());
-        config.sync.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
-        config.sync.token = Some(Secret::new(SYNC_TOKEN.to_owned()));
+        be_notified(config, &key);
         // It is all one client's, in a hurry.
         config.requests_per_minute = 10_000_000;
         config.request_burst = 1_000_000;
@@ -77,14 +74,7 @@ async fn the_api_is_as_its_document_says() -> Result<()> {
     let member = json!({"member": {"role": "viewer"}});
     let put = tester.put(&api, "/api/v1/workspaces/1/members/2", member).await?;
     ensure!(put.status == 200, "{}", put.text);
-    let tenant =
-        json!({"tenant": {"id": 16, "endpoint": "https://127.0.0.1:1", "access_token": "t"}});
-    let request = api.http().put(api.url("/tenant")).json(&tenant);
-    request
-        .header("authorization", format!("Token {SYNC_TOKEN}"))
-        .send()
-        .await?
-        .error_for_status()?;
+    say_tenant(&api, 16, "https://127.0.0.1:1").await?;
     schemathesis(&api.url("/api/v1/openapi.json"), &tester.token).await?;
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Sync over REST: Zync's endpoints, tenants, integrations, models, and what must never be shown.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,8 +13,8 @@ use integratedb_sidecar::Config;
 use integratedb_sidecar::secret::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Cluster, Database, Reply, Sidecar, until};
-use tempfile::TempDir;
+use support::{Cluster, Database, Reply, Sidecar, key_file, until};
+use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -30,7 +29,7 @@ struct World {
     cluster: Cluster,
     database: Database,
     sidecar: Sidecar,
-    _files: TempDir,
+    _key: NamedTempFile,
 }
 
 impl World {
@@ -42,17 +41,15 @@ impl World {
     async fn start(adjust: impl FnOnce(&mut Config)) -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
-        let files = TempDir::new()?;
-        let key = files.path().join("key");
-        fs::write(&key, "ab".repeat(32))?;
+        let key = key_file()?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
             config.sync.token = Some(Secret::new(TOKEN.to_owned()));
-            config.sync.key_file = Some(key);
+            config.sync.key_file = Some(key.path().to_owned());
             config.sync.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
             adjust(config);
         })
         .await?;
-        Ok(Self { cluster, database, sidecar, _files: files })
+        Ok(Self { cluster, database, sidecar, _key: key })
     }
 
     /// PUT as a notifier.
@@ -246,10 +243,13 @@ async fn of_two_hundred_notifications_at_once_all_count() -> Result<()> {
     let world = Arc::new(World::idle().await?);
     world.tenant(16, "http://127.0.0.1:1").await?;
     let mut said = tokio::task::JoinSet::new();
+    // More at once would wait longer for a connection than one waits.
+    let turns = Arc::new(Semaphore::new(50));
     for n in 0..200 {
-        let world = Arc::clone(&world);
+        let (world, turns) = (Arc::clone(&world), Arc::clone(&turns));
         // Ten models. Half are below one another, and each names its parent first or last.
         said.spawn(async move {
+            let _turn = turns.acquire().await?;
             let id = n % 10;
             let body = match id % 3 {
                 0 => json!({"type": "UsageLimit", "id": id, "metric_id": 1, "plan_id": n, "tenant_id": 16}),

@@ -1,20 +1,17 @@
 //! Who has changed what of sync: an event for each change over REST, none without, and nothing secret in any.
 
-use std::fs;
-
 use anyhow::{Context, Result, ensure};
-use integratedb_sidecar::secret::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Cluster, Database, Reply, Sidecar};
-use tempfile::TempDir;
+use support::{Cluster, Database, Reply, Sidecar, be_notified, key_file, say};
+use tempfile::NamedTempFile;
 
 /// A database and a sidecar that fetches and pushes nothing.
 struct World {
     _cluster: Cluster,
     database: Database,
     sidecar: Sidecar,
-    _files: TempDir,
+    _key: NamedTempFile,
 }
 
 /// What the audit log says of a change.
@@ -31,24 +28,18 @@ impl World {
     async fn start() -> Result<Self> {
         let cluster = Cluster::start().await?;
         let database = cluster.database("shop").await?;
-        let files = TempDir::new()?;
-        let key = files.path().join("key");
-        fs::write(&key, "ab".repeat(32))?;
+        let key = key_file()?;
         let sidecar = Sidecar::start_as_root_with(&database.url(), |config| {
             config.sync.enabled = false;
-            config.sync.token = Some(Secret::new("n0tifier".to_owned()));
-            config.sync.key_file = Some(key);
-            config.sync.allow_networks = "127.0.0.0/8".parse().into_iter().collect();
+            be_notified(config, &key);
         })
         .await?;
-        Ok(Self { _cluster: cluster, database, sidecar, _files: files })
+        Ok(Self { _cluster: cluster, database, sidecar, _key: key })
     }
 
     async fn tenant(&self, endpoint: &str, token: &str) -> Result<u16> {
         let tenant = json!({"tenant": {"id": 16, "endpoint": endpoint, "access_token": token}});
-        let request = self.sidecar.http().put(self.sidecar.url("/tenant")).json(&tenant);
-        let reply = request.header("authorization", "Token n0tifier").send().await?;
-        Ok(reply.status().as_u16())
+        Ok(say(&self.sidecar, "/tenant", &tenant).await?.status.as_u16())
     }
 
     /// Makes a change, and gives the answer.

@@ -179,8 +179,8 @@ async fn a_notification_that_comes_while_a_model_is_removed_is_not_lost() -> Res
                WHERE key = 'child'";
     until("a removal was tried", async || {
         let sql =
-            "SELECT xact_rollback::bigint FROM pg_stat_database WHERE datname = current_database()";
-        Ok(synced.numbers(sql).await? >= vec![3] || pruning.is_finished())
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query = 'ROLLBACK'";
+        Ok(synced.numbers(sql).await? >= vec![1] || pruning.is_finished())
     })
     .await?;
     ensure!(notified.execute(sql, &[&model]).await? == 1);

@@ -31,7 +31,7 @@ fn source(endpoint: &str, classes: Classes) -> Result<HttpSource> {
 fn reaching(allow_networks: Vec<IpNet>, endpoint: &str, classes: Classes) -> Result<HttpSource> {
     let token = Secret::new(TOKEN.to_owned());
     let settings = SyncSettings { allow_networks, ..SyncSettings::default() };
-    let client = Reach::from(&settings).client(Duration::from_secs(1), 4);
+    let client = Reach::from(&settings).client(Duration::from_secs(3), 4);
     let client = client.map_err(anyhow::Error::msg)?;
     HttpSource::new(endpoint, &token, Arc::new(classes), client).map_err(anyhow::Error::msg)
 }

@@ -119,6 +119,11 @@ async fn a_slot_that_did_not_go_on_drops_all() -> Result<()> {
     ];
     for (round, change) in changes.iter().enumerate() {
         world.stop()?;
+        support::until("the slot is free", async || {
+            let sql = "SELECT count(*) FROM pg_replication_slots WHERE active";
+            Ok(world.database.connect().await?.query_one(sql, &[]).await?.get::<_, i64>(0) == 0)
+        })
+        .await?;
         let price = format!("UPDATE items SET price = {round} WHERE id = 7");
         // On either side of it.
         for sql in [&price, change, &price] {

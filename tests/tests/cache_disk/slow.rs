@@ -69,6 +69,7 @@ async fn told(client: &mut RawClient) -> Result<String> {
 async fn what_changes_while_it_is_read_is_not_given() -> Result<()> {
     let folder = TempDir::new()?;
     let cached = slow(&folder, 10_000).await?;
+    let admin = cached.database.connect().await?;
     for cache in CACHES {
         let client = cached.connect(cache, "app").await?;
         ask_until_kept(&cached, cache, &client, &[SEVENTH]).await?;
@@ -78,12 +79,7 @@ async fn what_changes_while_it_is_read_is_not_given() -> Result<()> {
         ensure!(told(&mut first).await? == "70");
         ensure!(figure(&cached, cache, "hits").await? == hits + 1);
         let mut first = waiting(&cached, cache, SEVENTH).await?;
-        cached
-            .database
-            .connect()
-            .await?
-            .batch_execute("UPDATE items SET price = 71 WHERE id = 7")
-            .await?;
+        admin.batch_execute("UPDATE items SET price = 71 WHERE id = 7").await?;
         until("it is dropped", async || Ok(cached.caching(cache).await?["entries"] == 0)).await?;
         ensure!(figure(&cached, cache, "under_way").await? > 0, "too late to prove anything");
         ensure!(told(&mut first).await? == "71");
@@ -153,6 +149,7 @@ async fn who_has_waited_long_enough_goes_to_the_origin() -> Result<()> {
         ask_until_kept(&cached, cache, &client, &[SEVENTH]).await?;
         let hits = cached.hits(cache).await?;
         for _ in 0..2 {
+            are_on_disk(&cached, cache, 1).await?;
             let mut first = waiting(&cached, cache, SEVENTH).await?;
             ensure!(told(&mut first).await? == "70");
         }
