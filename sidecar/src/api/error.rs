@@ -95,7 +95,9 @@ impl From<DbError> for ApiError {
                 }
                 _ => Self::Unprocessable(json!({ "detail": refusal.message })),
             },
-            DbError::Busy => Self::Unavailable("A migration is under way; try again shortly."),
+            DbError::Busy => Self::Unavailable(
+                "Another transaction is in the way, such as a migration; try again shortly.",
+            ),
             DbError::Unavailable(cause) => {
                 tracing::warn!(cause, "the database does not answer");
                 Self::Unavailable("The database does not answer; try again shortly.")

@@ -8,8 +8,8 @@ pub enum DbError {
     /// The database refused, for a reason that concerns whoever asked.
     #[error("{}", .0.message)]
     Refused(Refusal),
-    /// Somebody else holds a lock for longer than we wait.
-    #[error("the contract is locked by a migration that is under way")]
+    /// Somebody else holds a lock for longer than we wait, or two have met and the other went on.
+    #[error("another transaction is in the way, such as a migration")]
     Busy,
     /// The URL itself.
     #[error("the database URL can't be used: {0}")]

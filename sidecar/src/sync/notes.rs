@@ -4,10 +4,12 @@
 //! all is as if it had not happened: it is done again when its lock has ended.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::error::SyncError;
@@ -100,7 +102,10 @@ impl Notes {
     async fn settle<T: Ended>(&self, done: &[T]) -> Result<(), SyncError> {
         let mut attempt = 1;
         loop {
-            match T::settle(self, done).await {
+            // A fault of ours would end all noting, and with it sync. What a panic leaves half done is rolled back.
+            let settled = AssertUnwindSafe(T::settle(self, done)).catch_unwind().await;
+            let panicked = |_| Err(SyncError::Unexpected("noting it has panicked".to_owned()));
+            match settled.unwrap_or_else(panicked) {
                 // Two transactions have met, and the other went on.
                 Err(SyncError::Database(DbError::Busy)) if attempt < ATTEMPTS => attempt += 1,
                 result => return result,
@@ -176,5 +181,53 @@ impl Pace {
         }
         self.last = Some(Instant::now());
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::secret::Secret;
+    use crate::sync::SyncSettings;
+
+    struct Done {
+        number: u32,
+        refused: Option<String>,
+        noted: Arc<Mutex<Vec<(u32, bool)>>>,
+    }
+
+    impl Ended for Done {
+        async fn settle(_: &Notes, done: &[Self]) -> Result<(), SyncError> {
+            let is_bad = |one: &Self| one.number == 2 && one.refused.is_none();
+            assert!(!done.iter().any(is_bad), "on purpose");
+            let all = done.iter().map(|one| (one.number, one.refused.is_some()));
+            done[0].noted.lock().expect("nobody panics under it").extend(all);
+            Ok(())
+        }
+
+        fn refuse(&mut self, why: String) {
+            self.refused = Some(why);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_of_one_and_ends_nothing() {
+        let database_url = Secret::new("postgres://nobody@127.0.0.1:1/none".to_owned());
+        let pool = crate::db::open(&Config { database_url, ..Config::default() }).expect("a URL");
+        let handle = SyncHandle::new(SyncSettings::default());
+        let notes = Arc::new(Notes::new(pool, None, handle));
+        let (to, ended) = mpsc::unbounded_channel();
+        let noted = Arc::default();
+        for number in 1..=4 {
+            notes.add(&to, Done { number, refused: None, noted: Arc::clone(&noted) });
+        }
+        drop(to);
+        Arc::clone(&notes).run(ended).await;
+        let noted = noted.lock().expect("nobody panics under it").clone();
+        assert_eq!(noted, [(1, false), (2, true), (3, false), (4, false)]);
+        assert_eq!(notes.unnoted(), 0);
     }
 }
