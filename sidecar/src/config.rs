@@ -5,6 +5,7 @@ use std::path::Path;
 
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::notify::NotificationSettings;
@@ -43,6 +44,8 @@ pub struct Config {
     pub login_attempts_per_user: u32,
     /// The same for one client address, or /64 network of IPv6 addresses.
     pub login_attempts_per_address: u32,
+    /// The networks of the proxies in front of the REST API. What they say in `X-Forwarded-For` is where a request comes from.
+    pub trusted_proxies: Vec<IpNet>,
     /// Requests of one token a minute to the REST API, or, of those without a valid one, of one client address; 0 for any
     /// number.
     pub requests_per_minute: u32,
@@ -93,6 +96,7 @@ impl Default for Config {
             refresh_token_secs: 12 * 3600,
             login_attempts_per_user: 10,
             login_attempts_per_address: 100,
+            trusted_proxies: Vec::new(),
             requests_per_minute: 6000,
             request_burst: 1000,
             drain_secs: 10,
@@ -148,6 +152,7 @@ const NAMES: &[&str] = &[
     "refresh_token_secs",
     "login_attempts_per_user",
     "login_attempts_per_address",
+    "trusted_proxies",
     "requests_per_minute",
     "request_burst",
     "drain_secs",
@@ -162,7 +167,8 @@ const NAMES: &[&str] = &[
 ];
 
 /// Of these, what only a file can hold.
-const FILE_ONLY: &[&str] = &["proxy", "caches", "notifications", "sync", "workspaces", "oauth"];
+const FILE_ONLY: &[&str] =
+    &["trusted_proxies", "proxy", "caches", "notifications", "sync", "workspaces", "oauth"];
 
 /// Of the section `proxy`, what the environment may say, as `INTEGRATEDB_PROXY_…`.
 const PROXY_NAMES: &[&str] = &["listen", "default_cache", "workers", "max_clients", "login_secs"];

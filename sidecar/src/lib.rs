@@ -13,6 +13,7 @@ pub mod db;
 mod fields;
 mod http;
 mod listener;
+mod names;
 pub mod notify;
 pub mod oauth;
 mod plain;

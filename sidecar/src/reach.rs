@@ -4,6 +4,7 @@
 //! Names are resolved here, every address is checked, and the connection is made to one that was: a name that leads
 //! somewhere else a moment later changes nothing. Redirects are not followed, and proxies not used.
 
+use std::fmt::Display;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -14,6 +15,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{ClientBuilder, Method, RequestBuilder, Url};
 use tokio::net::TcpStream;
 
+use crate::names;
 use crate::notify::NotificationSettings;
 use crate::sync::SyncSettings;
 use crate::workspaces::WorkspaceSettings;
@@ -122,13 +124,17 @@ impl Reach {
         port: u16,
         is_plain: bool,
     ) -> Result<Vec<SocketAddr>, String> {
-        let found = tokio::net::lookup_host((host, port)).await;
+        let found = names::look_up(host, port).await;
         let mut refused = format!("{host} has no address");
         let mut permitted = Vec::new();
         for address in found.map_err(|error| format!("{host}: {error}"))? {
-            match self.check_address(address.ip(), is_plain) {
+            // Who asks may be anybody, and is not told where names lead that are known only in here.
+            match self.check_as(&host, address.ip(), is_plain) {
                 Ok(()) => permitted.push(address),
-                Err(why) => refused = format!("{host}: {why}"),
+                Err(why) => {
+                    tracing::debug!(host, address = %address.ip(), "a host may not be reached");
+                    refused = why;
+                }
             }
         }
         if permitted.is_empty() { Err(refused) } else { Ok(permitted) }
@@ -142,8 +148,18 @@ impl Reach {
     /// Connects to one of the addresses that were resolved. The error is one of the connection.
     pub(crate) async fn connect(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(addresses).await?;
-        if self.is_own(stream.local_addr()?, stream.peer_addr()?) {
+        let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+        if self.is_own(local, peer) {
             return Err(io::Error::other("it is this proxy itself, and not an origin"));
+        }
+        // What is closed to the outside by a firewall is open from here.
+        let [local, peer] = [local, peer].map(|address| address.ip().to_canonical());
+        if local == peer && !self.is_allowed(peer) {
+            let why = format!(
+                "it is this machine itself: {}.allow_networks lists exceptions",
+                self.section
+            );
+            return Err(io::Error::other(why));
         }
         Ok(stream)
     }
@@ -177,21 +193,30 @@ impl Reach {
     }
 
     fn check_address(&self, address: IpAddr, is_plain: bool) -> Result<(), String> {
+        self.check_as(&address.to_canonical(), address, is_plain)
+    }
+
+    fn is_allowed(&self, address: IpAddr) -> bool {
+        self.allowed.iter().any(|net| net.contains(&address))
+    }
+
+    /// Checks an address under the name that it is to be told by.
+    fn check_as(&self, name: &dyn Display, address: IpAddr, is_plain: bool) -> Result<(), String> {
         // ::ffff:127.0.0.1 is 127.0.0.1.
         let address = address.to_canonical();
         let section = self.section;
-        if self.allowed.iter().any(|net| net.contains(&address)) {
+        if self.is_allowed(address) {
             Ok(())
         } else if is_plain && !self.allow_http {
             Err(format!(
-                "{address} may not be reached without TLS, because that needs it to be in {section}.allow_networks, or \
+                "{name} may not be reached without TLS, because that needs it to be in {section}.allow_networks, or \
                  {section}.allow_http to be set"
             ))
         } else if is_public(address) {
             Ok(())
         } else {
             Err(format!(
-                "{address} may not be reached, because it is not a public address: {section}.allow_networks lists \
+                "{name} may not be reached, because it is not a public address: {section}.allow_networks lists \
                  exceptions"
             ))
         }

@@ -232,6 +232,7 @@ async fn follow_caches(
 
 async fn take_rules(pool: &Pool, cache: &CacheId, engine: &Engine) -> Result<(), DbError> {
     let client = pool.get().await?;
+    let _turn = engine.reading_rules().await;
     engine.set_rules(db::rules::of(&**client, cache.as_str()).await?);
     Ok(())
 }

@@ -136,7 +136,11 @@ async fn each_user_has_a_limit_and_all_others_that_of_their_address() -> Result<
         assert_eq!((reply.status, left(&reply)?), (StatusCode::UNAUTHORIZED, expected));
     }
     api.set_token(Some("d"));
+    let asked = cluster.log().matches("integratedb.token_pairs").count();
+    assert!(asked > 0, "statements are logged");
     assert_eq!(api.get("/api/v1/users").await?.status, StatusCode::TOO_MANY_REQUESTS);
+    let asked_since = cluster.log().matches("integratedb.token_pairs").count();
+    assert_eq!(asked_since, asked, "the database is not asked whose it is");
     assert_eq!(api.get("/api/v1/openapi.json").await?.status, StatusCode::TOO_MANY_REQUESTS);
     for path in ["/health/live", "/health/ready", "/metrics"] {
         let reply = api.get(path).await?;

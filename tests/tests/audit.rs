@@ -1,17 +1,15 @@
 //! The audit log: one event for each change, with who, what, when, before and after; none without a change, and no secret in
 //! any of them.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::{Cluster, Database, Person, Sidecar, until};
-use tempfile::TempDir;
+use support::{Cluster, Database, Person, Sidecar, key_file, until};
+use tempfile::NamedTempFile;
 
 struct World {
     _cluster: Cluster,
-    _files: TempDir,
+    _key: NamedTempFile,
     database: Database,
     api: Sidecar,
 }
@@ -25,17 +23,14 @@ impl World {
         let database = cluster.database("shop").await?;
         let schema = "CREATE TABLE orders (id int PRIMARY KEY, note text); CREATE TABLE other (id int PRIMARY KEY)";
         database.connect().await?.batch_execute(schema).await?;
-        let files = TempDir::new()?;
-        let key = files.path().join("key");
-        fs::write(&key, "ab".repeat(32))?;
-        fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        let key = key_file()?;
         let api = Sidecar::start_as_root_with(&database.url(), |config| {
-            config.notifications.key_file = Some(key);
+            config.notifications.key_file = Some(key.path().to_owned());
             // For examples (RFC 5737): nobody is there.
             config.notifications.allow_networks = "203.0.113.0/24".parse().into_iter().collect();
         })
         .await?;
-        Ok(Self { _cluster: cluster, _files: files, database, api })
+        Ok(Self { _cluster: cluster, _key: key, database, api })
     }
 
     async fn count(&self) -> Result<i64> {
@@ -480,5 +475,32 @@ async fn what_is_old_is_removed_and_nothing_else() -> Result<()> {
     let actions: Vec<_> =
         left.body["data"].as_array().into_iter().flatten().map(|event| &event["action"]).collect();
     assert_eq!(actions, ["young", "user.create"]);
+    Ok(())
+}
+
+/// From behind a proxy that is trusted, and from anywhere else.
+#[tokio::test]
+async fn where_a_change_comes_from_is_said_by_who_is_trusted() -> Result<()> {
+    let cluster = Cluster::start().await?;
+    for (name, network, address) in
+        [("behind", "127.0.0.0/8", "192.0.2.7"), ("before", "10.0.0.0/8", "127.0.0.1")]
+    {
+        let database = cluster.database(name).await?;
+        let api = Sidecar::start_as_root_with(&database.url(), |config| {
+            config.trusted_proxies = network.parse().into_iter().collect();
+        })
+        .await?;
+        let request = api.http().post(api.url("/api/v1/workspaces"));
+        let made = request
+            .bearer_auth(api.token().context("a token")?)
+            .header("x-forwarded-for", "198.51.100.1, 192.0.2.7")
+            .json(&json!({"workspace": {"name": "Shop"}}))
+            .send()
+            .await?;
+        assert_eq!(made.status(), 201);
+        let path = made.headers()["location"].to_str()?;
+        let told = api.get(&format!("{path}/audit?limit=1")).await?;
+        assert_eq!(told.body["data"][0]["address"], address, "{network}: {told:?}");
+    }
     Ok(())
 }

@@ -322,6 +322,13 @@ async fn an_application_has_to_be_who_it_says() -> Result<()> {
     let wrong = ask(Some((id, "wrong")), &[]).await?;
     assert_refused(&wrong, unknown, "invalid_client");
     assert!(wrong.headers["www-authenticate"].to_str()?.starts_with("Basic"));
+    // Who tries by the header is told by the header (RFC 6749, 5.2), whatever it has.
+    let request = api.http().post(api.url("/oauth2/token")).bearer_auth("x");
+    let form = encoded(&[("grant_type", "refresh_token"), ("refresh_token", "x")]);
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+    let odd = Reply::of(request.send().await?).await?;
+    assert_refused(&odd, unknown, "invalid_client");
+    assert!(odd.headers["www-authenticate"].to_str()?.starts_with("Basic"));
     let json = api.post("/oauth2/token", json!({"grant_type": "refresh_token"})).await?;
     assert_refused(&json, invalid, "invalid_request");
     // Who guesses has to wait; who knows has not.

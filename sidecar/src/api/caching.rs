@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::Transaction;
+use tokio_postgres::types::ToSql;
 use utoipa::ToSchema;
 
 use super::access::Access;
@@ -18,8 +20,9 @@ use super::error::ApiError;
 use super::extract::{Authenticated, Json};
 use super::tag::{IfMatch, Tagged};
 use crate::audit::{self, Change};
-use crate::cache::{Consistency, Decision, Engine, Mode, Plan, Rule, Rules};
+use crate::cache::{Consistency, DESCRIPTION, Decision, Engine, Mode, Plan, Rule, Rules};
 use crate::db::{DbError, rules};
+use crate::proxy::LOOKED_INTO;
 use crate::proxy::observe::Template;
 use crate::workspaces::caches::store;
 
@@ -360,6 +363,9 @@ pub(super) async fn put_rule(
     let read = rules::of(&*transaction, &id).await?;
     if_match.check(Some(&RulesView::of(&engine, &read)))?;
     let before = rules::lock(&*transaction, &id, kind, &name).await?;
+    if before.is_none() && read.len() >= RULES {
+        return Err(ApiError::Conflict(format!("Conflict: the cache has {RULES} rules already")));
+    }
     rules::set(&*transaction, &id, kind, &name, &rule).await?;
     let change = Change {
         action: "cache.rule.set",
@@ -466,10 +472,18 @@ async fn hold(transaction: &Transaction<'_>, access: &Access, id: &str) -> Resul
 }
 
 async fn take(app: &App, id: &str, engine: &Engine) -> Result<Tagged<RulesView>, ApiError> {
-    let rules = rules::of(&**app.client().await?, id).await?;
+    let client = app.client().await?;
+    let _turn = engine.reading_rules().await;
+    let rules = rules::of(&**client, id).await?;
     engine.set_rules(rules);
     Ok(Tagged::new(RulesView::of(engine, &engine.rules())))
 }
+
+/// The most rules that a cache has.
+const RULES: usize = 1000;
+
+/// The longest name of a table with that of its schema: 63 bytes each, and a dot.
+const NAME: usize = 2 * 63 + 1;
 
 fn kind_of(kind: &str, name: &str) -> Result<&'static str, ApiError> {
     match kind {
@@ -477,6 +491,7 @@ fn kind_of(kind: &str, name: &str) -> Result<&'static str, ApiError> {
         "template" => {
             Err(ApiError::field("name", "is not the id of a template: 16 hexadecimal digits"))
         }
+        "table" if name.len() > NAME => Err(ApiError::field("name", "is too long for a table")),
         "table" if name.contains('.') && !name.contains('\0') => Ok("table"),
         "table" => Err(ApiError::field("name", "is not a table as schema.name")),
         _ => Err(ApiError::NotFound),
@@ -539,12 +554,15 @@ pub(super) async fn purge(
     Ok(Data { data: PurgeView { entries } })
 }
 
+/// How long the origin may take to describe a query.
+const EXPLAIN: Duration = Duration::from_secs(10);
+
 /// A query to be explained.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"query": "SELECT * FROM orders WHERE id = $1", "types": [23]}))]
 pub(super) struct ExplainBody {
-    #[schema(example = "SELECT * FROM orders WHERE id = $1")]
+    #[schema(example = "SELECT * FROM orders WHERE id = $1", max_length = 65536)]
     query: String,
     /// Declared types of its parameters, as OIDs; 0 or none leaves them to the origin.
     #[serde(default)]
@@ -570,7 +588,7 @@ pub(super) struct ExplainView {
 /// Tells what the cache would do with a query, and why. The query is not run.
 #[utoipa::path(post, path = "/api/v1/caches/{id}/explain", tag = "caches", request_body = ExplainBody,
     params(("id" = String, Path)), security(("token" = [])),
-    responses((status = 200, body = Data<ExplainView>), (status = 404), (status = 409)))]
+    responses((status = 200, body = Data<ExplainView>), (status = 404), (status = 409), (status = 503)))]
 pub(super) async fn explain(
     _: Authenticated,
     State(app): State<App>,
@@ -582,17 +600,30 @@ pub(super) async fn explain(
     if body.query.contains('\0') {
         return Err(ApiError::field("query", "has a zero byte"));
     }
+    if body.query.len() > LOOKED_INTO {
+        let why = format!("has more than {LOOKED_INTO} bytes: such a query is passed");
+        return Err(ApiError::field("query", &why));
+    }
+    // Each takes a connection to the origin, which may take its time.
+    let Ok(_turn) = engine.explaining().try_acquire() else {
+        return Err(ApiError::Unavailable("The origin is being asked already; try again shortly."));
+    };
     let settings = engine.settings();
     // What the origin refuses is no fault of this server's.
     let refused =
         |error: DbError| ApiError::Conflict(format!("The origin can't be asked: {error}."));
     let client = crate::db::connect_within(&settings.url, settings.reach.as_ref());
     let client = client.await.map_err(refused)?;
-    let row = client
-        .query_one("SELECT integratedb.describe_query($1, $2)", &[&body.query, &body.types])
-        .await
-        .map_err(|error| refused(error.into()))?;
-    let text: String = row.get(0);
+    let sql = "SELECT integratedb.describe_query($1, $2)";
+    let parameters: [&(dyn ToSql + Sync); 2] = [&body.query, &body.types];
+    let asked = tokio::time::timeout(EXPLAIN, client.query_one(sql, &parameters)).await;
+    let late = |_| refused(DbError::Unavailable("it does not answer".to_owned()));
+    let row = asked.map_err(late)?.map_err(|error| refused(error.into()))?;
+    let text: String = row.try_get(0).map_err(|error| refused(error.into()))?;
+    if text.len() > DESCRIPTION {
+        let why = format!("its answer has more than {DESCRIPTION} bytes");
+        return Err(refused(DbError::Unexpected(why)));
+    }
     let outline = integratedb_template::Outline::of(body.query.as_bytes());
     let plan = Plan::read(text.as_bytes(), &outline, 0).map_err(ApiError::Internal)?;
     let seen = cache.queries().see(body.query.as_bytes());

@@ -1,6 +1,7 @@
 //! The REST API under `/api/v1`, health and metrics.
 
 mod access;
+mod address;
 mod app;
 mod backfills;
 mod body;

@@ -4,6 +4,7 @@
 //! what their address has. So nobody gets more by making up tokens, by new logins or by refreshing. What is under `/oauth2` is
 //! counted by address, apart from the rest. In memory, and of this sidecar alone: a restart forgives.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,10 +16,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::address::address;
 use super::app::App;
 use super::error::ApiError;
-use super::extract::address;
-use crate::auth::{Buckets, Left, Principal, lock, network};
+use crate::auth::{Buckets, Left, Principal, Token, hash_token, lock, network};
 
 pub(super) const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 pub(super) const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -43,9 +44,33 @@ impl From<&Principal> for Caller {
     }
 }
 
+/// Tokens that were found to be valid, as hashes; of two ages, of which the older one is forgotten.
+#[derive(Default)]
+struct Known {
+    young: HashSet<Vec<u8>>,
+    old: HashSet<Vec<u8>>,
+}
+
+impl Known {
+    /// The most of one age.
+    const MOST: usize = 10_000;
+
+    fn has(&self, hash: &[u8]) -> bool {
+        self.young.contains(hash) || self.old.contains(hash)
+    }
+
+    fn add(&mut self, hash: Vec<u8>) {
+        if self.young.len() >= Self::MOST && !self.young.contains(&hash) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(hash);
+    }
+}
+
 /// What callers have left.
 pub(super) struct Rates {
     buckets: Mutex<Buckets<Caller>>,
+    known: Mutex<Known>,
     /// What `RateLimit-Policy` says.
     policy: HeaderValue,
 }
@@ -58,7 +83,8 @@ impl Rates {
         // Who sends no more than the burst in the time in which all of it comes back is never refused.
         let window = whole_seconds(forget.saturating_mul(burst));
         let policy = HeaderValue::from_str(&format!("\"default\";q={burst};w={window}")).ok()?;
-        Some(Self { buckets: Mutex::new(Buckets::new(burst, forget)), policy })
+        let buckets = Mutex::new(Buckets::new(burst, forget));
+        Some(Self { buckets, known: Mutex::default(), policy })
     }
 
     fn take(&self, caller: &Caller) -> Result<Left, Duration> {
@@ -112,6 +138,25 @@ pub(super) fn charge(
     taken.map(drop).map_err(ApiError::TooOften)
 }
 
+/// Refuses a token that was never found to be valid, from an address that has nothing left: before the database is asked, so
+/// that whoever makes tokens up takes no connection from those who need one.
+pub(super) fn screen(app: &App, request: &Extensions, token: &Token) -> Result<(), ApiError> {
+    let Some(rates) = app.rates() else { return Ok(()) };
+    let caller = Caller::Address(network(address(request)));
+    let is_empty = !lock(&rates.buckets).wait(&caller, Instant::now()).is_zero();
+    if is_empty && !lock(&rates.known).has(&hash_token(token)) {
+        return charge(app, request, None);
+    }
+    Ok(())
+}
+
+/// Remembers a token that was found to be valid.
+pub(super) fn remember(app: &App, token: &Token) {
+    if let Some(rates) = app.rates() {
+        lock(&rates.known).add(hash_token(token));
+    }
+}
+
 /// 429, as whoever asks OAuth reads it: an application JSON (RFC 6749, 5.2), a person text.
 fn too_often(path: &str, wait: Duration) -> Response {
     let seconds = whole_seconds(wait).max(1);
@@ -157,5 +202,16 @@ mod tests {
         assert_eq!(policy(60, 0).as_deref(), Some("\"default\";q=1;w=1"));
         assert_eq!(policy(7, 3).as_deref(), Some("\"default\";q=3;w=26"));
         assert_eq!(policy(0, 1000), None);
+    }
+
+    #[test]
+    fn the_tokens_that_are_known_have_an_end_and_the_latest_stay() {
+        let mut known = Known::default();
+        for n in 0..3 * Known::MOST {
+            known.add(n.to_be_bytes().to_vec());
+        }
+        assert!(known.young.len() + known.old.len() <= 2 * Known::MOST);
+        let last = 3 * Known::MOST - 1;
+        assert!(known.has(&last.to_be_bytes()) && !known.has(&0_usize.to_be_bytes()));
     }
 }

@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{DESCRIPTION, Policy, decide};
+use super::address::{Trusted, locate};
 use super::app::App;
 use super::error::ApiError;
 use super::{
@@ -89,6 +90,7 @@ pub(super) fn operations() -> (Router<App>, utoipa::openapi::OpenApi) {
 /// The whole API; `GET /api/v1/openapi.json` describes it.
 pub fn router(app: App, config: &Config) -> Router {
     let (routes, document) = operations();
+    let trusted = Trusted::from(config.trusted_proxies.as_slice());
     let policy = Policy::new(&document, app.clone());
     let issuer = config.oauth.issuer.as_ref().map(Issuer::as_str);
     let document = openapi::describe(&document, issuer).to_string();
@@ -116,6 +118,7 @@ pub fn router(app: App, config: &Config) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), rate::limit))
         .layer(middleware::from_fn(problem::write))
         .layer(middleware::from_fn_with_state(app.clone(), telemetry::observe))
+        .layer(middleware::from_fn_with_state(trusted, locate))
         .with_state(app)
 }
 

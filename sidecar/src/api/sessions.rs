@@ -10,10 +10,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::address::Client;
 use super::app::App;
 use super::body::{Data, Session};
 use super::error::ApiError;
-use super::extract::{Authenticated, Client, Json};
+use super::extract::{Authenticated, Json};
 use super::users::is_name;
 use crate::auth::{Attempt, Tokens};
 use crate::secret::Secret;

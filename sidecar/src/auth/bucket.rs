@@ -57,6 +57,13 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         Ok(Left { count, clear_in: taken + self.forget })
     }
 
+    /// How long until a key may take one; nothing if it may now.
+    pub(crate) fn wait(&self, key: &K, now: Instant) -> Duration {
+        let taken =
+            self.clear_at.get(key).map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        taken.saturating_sub(self.forget * (self.burst - 1))
+    }
+
     /// Gives one back.
     pub(crate) fn give_back(&mut self, key: &K) {
         if let Some(at) = self.clear_at.get_mut(key)
@@ -82,6 +89,7 @@ mod tests {
         assert_eq!(buckets.take(&"b", now), left(2, 1), "another key is another's");
         assert_eq!(buckets.take(&"a", now), left(0, 3));
         assert_eq!(buckets.take(&"a", now), Err(SECOND));
+        assert_eq!((buckets.wait(&"a", now), buckets.wait(&"b", now)), (SECOND, Duration::ZERO));
         assert_eq!(buckets.take(&"a", now + SECOND / 2), Err(SECOND / 2));
         assert_eq!(buckets.take(&"a", now + SECOND), left(0, 3));
         assert_eq!(buckets.take(&"a", now + SECOND * 5), left(2, 1));

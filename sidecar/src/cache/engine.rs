@@ -10,6 +10,7 @@ use integratedb_cache::{
     Observer, Outcome, Reached, Refusal, Removal, Scope, Settings, Snapshot, Store, TableId,
 };
 use integratedb_template::Outline;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::awaited::Awaited;
@@ -26,6 +27,12 @@ use crate::text_array;
 
 /// Statements that are remembered; beyond, all are asked for anew.
 const PLANS: usize = 50_000;
+
+/// The longest description of a statement. In memory it may take fifty times as much.
+pub(crate) const DESCRIPTION: usize = 128 << 10;
+
+/// How many statements are explained at once.
+const EXPLAINED: usize = 2;
 
 /// Sessions' identities that are remembered.
 const IDENTITIES: usize = 10_000;
@@ -121,12 +128,16 @@ pub(crate) struct Engine {
     /// The numbers of columns that some entry may depend on, by table and name.
     columns: Mutex<HashMap<u32, HashMap<String, i16>>>,
     rules: RwLock<Arc<Rules>>,
+    /// Held from when rules are read to when they are set, so that older ones never come after newer ones.
+    reading_rules: tokio::sync::Mutex<()>,
     tasks: UnboundedSender<Task>,
     awaited: Awaited,
     /// Some rule shares answers across roles.
     some_share_roles: AtomicBool,
     retired: AtomicBool,
     disk: Option<Disk>,
+    /// For those who ask over REST what would be done with a query.
+    explaining: Semaphore,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -172,10 +183,17 @@ impl Engine {
             awaited: Awaited::default(),
             some_share_roles: AtomicBool::new(rules.some_share_roles()),
             rules: RwLock::new(Arc::new(rules)),
+            reading_rules: tokio::sync::Mutex::default(),
             retired: AtomicBool::new(false),
             disk,
+            explaining: Semaphore::new(EXPLAINED),
             settings,
         }
+    }
+
+    /// For those who ask what would be done with a query, which takes a connection.
+    pub(crate) const fn explaining(&self) -> &Semaphore {
+        &self.explaining
     }
 
     /// What is kept beyond a restart, if anything is.
@@ -280,6 +298,10 @@ impl Engine {
         json: &[u8],
     ) -> Option<Arc<Plan>> {
         let template = &seen.template;
+        if json.len() > DESCRIPTION {
+            tracing::warn!(bytes = json.len(), "integratedb.describe_query gave too much");
+            return None;
+        }
         let plan = match Plan::read(json, outline, seen.hash) {
             Ok(plan) => Arc::new(plan),
             Err(error) => {
@@ -337,6 +359,11 @@ impl Engine {
     /// The number of a column that an entry may depend on.
     pub(crate) fn column(&self, table: u32, name: &str) -> Option<i16> {
         lock(&self.columns).get(&table)?.get(name).copied()
+    }
+
+    /// To be held by whoever reads rules and sets them.
+    pub(crate) async fn reading_rules(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reading_rules.lock().await
     }
 
     /// What people have decided.

@@ -27,7 +27,7 @@ pub use budget::Budget;
 pub(crate) use description::{Plan, Values};
 pub use disk::DiskSettings;
 pub(crate) use disk::{Disk, DiskFigures, ReadAnswer, Reading};
-pub(crate) use engine::{Engine, Fetched, Who};
+pub(crate) use engine::{DESCRIPTION, Engine, Fetched, Who};
 pub(crate) use figures::CacheFigures;
 pub(crate) use following::Following;
 pub(crate) use identity::Identity;

@@ -43,6 +43,11 @@ pub(crate) enum Decision {
 }
 
 impl Rules {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.templates.len() + self.tables.len()
+    }
+
     /// What is done with the answers of a statement of this template.
     pub(crate) fn decide(&self, template: u64, plan: &Plan, mode: Mode, follows: bool) -> Decision {
         let of_template = self.templates.get(&template);

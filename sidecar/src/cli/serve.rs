@@ -86,7 +86,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     login_attempts_per_user: Option<u32>,
-    /// The same for one address; behind a proxy all clients have the proxy's [default: 100]
+    /// The same for one address; behind a proxy that is none of trusted_proxies all clients have the proxy's [default: 100]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     login_attempts_per_address: Option<u32>,

@@ -1,10 +1,12 @@
 //! Connections to the database, with TLS when the URL's sslmode asks for it.
 
+use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use deadpool_postgres::RecyclingMethod;
 use deadpool_postgres::{Manager, ManagerConfig, Runtime, Timeouts};
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -89,31 +91,58 @@ fn pool_of(
 
 /// Opens one connection outside of any pool, for a command.
 pub async fn connect(url: &Secret<String>) -> Result<Client, DbError> {
-    connect_within(url, None).await
+    Ok(open_one(url, None).await?.0)
 }
 
-/// The same; with `reach`, only to an address that may be reached.
+/// A connection that ends when it is dropped, whatever it is in the middle of: the other end may be anybody's, and never come
+/// to the end of an answer.
+pub(crate) struct Alone {
+    client: Client,
+    connection: JoinHandle<()>,
+}
+
+impl Deref for Alone {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// Opens one; with `reach`, only to an address that may be reached.
 pub(crate) async fn connect_within(
     url: &Secret<String>,
     reach: Option<&Reach>,
-) -> Result<Client, DbError> {
+) -> Result<Alone, DbError> {
+    let (client, connection) = open_one(url, reach).await?;
+    Ok(Alone { client, connection })
+}
+
+async fn open_one(
+    url: &Secret<String>,
+    reach: Option<&Reach>,
+) -> Result<(Client, JoinHandle<()>), DbError> {
     let (settings, tls) = parse_url(url)?;
     if let Some(reach) = reach {
         let within = Within::new(&settings, &tls, reach)?;
         let opened = tokio::time::timeout(within::PATIENCE, within.open(&settings)).await;
         let late = |_| DbError::Unavailable("it does not answer".to_owned());
-        return Ok(opened.map_err(late)??.0);
+        return Ok(opened.map_err(late)??);
     }
     match tls.client_config().map_err(unreadable)? {
         None => {
             let (client, connection) = settings.connect(NoTls).await?;
-            tokio::spawn(connection);
-            Ok(client)
+            Ok((client, tokio::spawn(async { drop(connection.await) })))
         }
         Some(config) => {
             let (client, connection) = settings.connect(MakeRustlsConnect::new(config)).await?;
-            tokio::spawn(connection);
-            Ok(client)
+            Ok((client, tokio::spawn(async { drop(connection.await) })))
         }
     }
 }

@@ -222,6 +222,13 @@ impl Owner {
     }
 
     /// Registers one; gives its secret with it, which nobody sees again.
+    /// How many there are.
+    pub(crate) async fn count(self, client: &impl GenericClient) -> Result<i64, DbError> {
+        let (column, id) = self.column();
+        let sql = format!("SELECT count(*) FROM integratedb.oauth_application WHERE {column} = $1");
+        Ok(client.query_one(&sql, &[&id]).await?.get(0))
+    }
+
     pub(crate) async fn create(
         self,
         client: &impl GenericClient,

@@ -39,6 +39,11 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
+    /// Whether the header Authorization can be read as that of a client.
+    pub(crate) fn is_basic(authorization: &str) -> bool {
+        basic(authorization).is_some()
+    }
+
     /// Reads them. `authorization` is what the header says. The error says what is wrong.
     pub(crate) fn read(authorization: Option<&str>, params: &Params) -> Result<Self, &'static str> {
         let in_form = params.get("client_id").map(str::to_owned);

@@ -13,6 +13,9 @@ use super::stream::Stream;
 const SIZE: usize = 16 << 10;
 
 /// Buffers that a thread keeps for the next to come; beyond, they are given back to the allocator.
+/// The most that is made room for of what is announced and not there.
+const AT_ONCE: usize = 1 << 20;
+
 const KEPT: usize = 64;
 
 thread_local! {
@@ -104,7 +107,8 @@ impl Buffer {
             let start = std::mem::take(&mut self.start);
             self.tail().drain(..start);
         }
-        let missing = total.saturating_sub(self.len());
+        // An announced length is no byte yet: who announces much and sends nothing gets no memory for it.
+        let missing = total.saturating_sub(self.len()).min(AT_ONCE);
         self.tail().reserve(missing);
     }
 

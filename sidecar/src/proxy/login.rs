@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use super::backend::Backend;
 use super::buffer::Buffer;
-use super::cache::Cache;
+use super::cache::{Cache, Slot};
 use super::cancel::ClientKey;
 use super::params::Params;
 use super::pool::{Lease, PoolKey};
@@ -19,7 +19,7 @@ use super::registry::Registry;
 use super::report::{self, Report};
 use super::scram::{self, Keys, ScramError};
 use super::session::{Client, Session, Source};
-use super::settings::{Auth, PoolMode};
+use super::settings::{Auth, PoolMode, limit};
 use super::startup::Wanted;
 use super::stream::{self, Stream};
 use super::{origin::ConnectError, random};
@@ -238,6 +238,31 @@ impl Newcomer {
         }
     }
 
+    /// The right to a connection to the origin, while the client waits for it.
+    async fn wait_for_slot(&mut self, cache: &Arc<Cache>) -> Result<Slot, Refusal> {
+        let patience = async {
+            match limit(cache.settings().query_wait_secs) {
+                Some(patience) => tokio::time::sleep(patience).await,
+                None => std::future::pending().await,
+            }
+        };
+        let slot = cache.slot(None);
+        tokio::pin!(slot, patience);
+        loop {
+            tokio::select! {
+                biased;
+                slot = &mut slot => return Ok(slot),
+                () = &mut patience => return Err(no_slot()),
+                // It has nothing to say before it is asked; but it may have left.
+                came = self.input.fill(&mut self.stream) => {
+                    if came? == 0 || self.input.len() > LIMIT {
+                        return Err(Refusal::Over);
+                    }
+                }
+            }
+        }
+    }
+
     /// The client logs in to the origin; only what concerns the connection itself is changed on the way.
     async fn pass_through(
         &mut self,
@@ -245,7 +270,7 @@ impl Newcomer {
         cache: &Arc<Cache>,
         wanted: &Wanted,
     ) -> Result<Entered, Refusal> {
-        let slot = cache.slot(None).await;
+        let slot = self.wait_for_slot(cache).await?;
         let (stream, host) = connect(cache).await?;
         let mut link = Backend::new(stream, cache.origin(), host);
         write::frontend::startup(link.output.tail(), wanted.version, wanted.startup())?;
@@ -485,6 +510,13 @@ async fn connect(cache: &Cache) -> Result<(Stream, usize), Refusal> {
 fn too_late() -> Refusal {
     Report::fatal(report::PROTOCOL_VIOLATION, "the login took too long")
         .hint("The limit is login_secs of the proxy.")
+        .into()
+}
+
+fn no_slot() -> Refusal {
+    let message = "no connection to the origin became free in time";
+    Report::fatal(report::CANNOT_CONNECT_NOW, message)
+        .hint("The limits are max_origin_connections and query_wait_secs of the cache.")
         .into()
 }
 

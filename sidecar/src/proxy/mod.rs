@@ -43,5 +43,6 @@ pub(crate) use params::Params;
 pub(crate) use pool::PoolKey;
 pub use registry::ProxyError;
 pub use server::Proxy;
+pub(crate) use session::LOOKED_INTO;
 pub use settings::{Auth, CacheId, CacheSettings, Caches, PoolMode, ProxySettings, TlsSettings};
 pub(crate) use stream::tune;

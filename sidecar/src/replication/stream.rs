@@ -24,6 +24,9 @@ use crate::proxy::backend::{Backend, OpenError};
 /// The longest message: what PostgreSQL itself can make (MaxAllocSize) and the header of the stream.
 const LIMIT: usize = (1 << 30) + 64;
 
+/// The longest message of an origin that somebody of a workspace has named.
+const LIMIT_OF_OTHERS: usize = 64 << 20;
+
 /// Of which size on room is made for a message as a whole.
 const LARGE: usize = 16 << 10;
 
@@ -169,7 +172,8 @@ impl<'a> Follower<'a> {
         loop {
             let filled = self.backend.input.filled();
             let Some(header) = frame::header(filled)? else { break };
-            let Some(message) = frame::whole(filled, LIMIT)? else {
+            let limit = if self.settings.reach.is_some() { LIMIT_OF_OTHERS } else { LIMIT };
+            let Some(message) = frame::whole(filled, limit)? else {
                 if header.total() > LARGE {
                     self.backend.input.expect(header.total());
                 }

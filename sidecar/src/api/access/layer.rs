@@ -14,10 +14,11 @@ use utoipa::openapi::{OpenApi, PathItem};
 
 use super::need::Need;
 use super::rules;
+use crate::api::address::Client;
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::extract::{Client, bearer, number, whole_body};
-use crate::api::rate::charge;
+use crate::api::extract::{bearer, number, whole_body};
+use crate::api::rate::{charge, remember, screen};
 use crate::audit::Actor;
 use crate::auth::{Principal, Scope, Token};
 use crate::workspaces::{self, Role};
@@ -154,13 +155,17 @@ async fn judge(app: &App, need: Need, parts: &mut Parts) -> Result<Access, ApiEr
         return Ok(nobody);
     }
     let token = bearer(&parts.headers);
-    if token.is_none() {
-        // Before the database is asked for anything.
-        charge(app, &parts.extensions, None)?;
+    // Before the database is asked for anything.
+    match &token {
+        None => charge(app, &parts.extensions, None)?,
+        Some(token) => screen(app, &parts.extensions, token)?,
     }
     let found = find(app, token.as_ref()).await;
     // Whoever has a token counts as a caller of its own once the token is known to be valid.
     let known = found.as_ref().ok().and_then(|(_, principal)| principal.as_ref());
+    if let (Some(token), Some(_)) = (&token, known) {
+        remember(app, token);
+    }
     charge(app, &parts.extensions, known)?;
     let (client, principal) = found?;
     let Some(principal) = principal else {

@@ -19,6 +19,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::Json;
 use crate::api::tag::{IfMatch, Tagged};
 use crate::audit::{self, Change};
+use crate::auth::{Application, Principal, Scope};
 use crate::proxy::CacheId;
 use crate::workspaces::caches::{Mistake, Row, check_hostname, store};
 use crate::workspaces::{self, Role};
@@ -167,7 +168,12 @@ async fn hold(
     workspace: i64,
 ) -> Result<(), ApiError> {
     let user = access.principal()?.user;
-    may_write(workspaces::lock(transaction, workspace, user).await?)
+    may_write(workspaces::lock(transaction, workspace, user).await?)?;
+    // And that it has not been taken back what the caller comes with.
+    let still = Principal::of(&**transaction, access.token()?).await?;
+    let Principal { application, .. } = still.ok_or(ApiError::Unauthorized)?;
+    let may = |application: Application| application.scopes.contains(&Scope::CachesWrite);
+    if application.is_none_or(may) { Ok(()) } else { Err(ApiError::Forbidden) }
 }
 
 /// Creates a cache. The host has to resolve, and a Postgres has to answer there. Clients can use it at once.

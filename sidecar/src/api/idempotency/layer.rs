@@ -110,12 +110,18 @@ async fn answer(
     Ok(response.map(Body::from))
 }
 
+/// The longest answer that is kept.
+const LARGEST: usize = 256 << 10;
+
 async fn put_away(app: &App, named: &Named, response: &Response<Bytes>) -> Result<(), DbError> {
     let client = app.pool().get().await?;
     // Whoever tries again wants another outcome, not this one.
     let is_final =
         !response.status().is_server_error() && response.status() != StatusCode::TOO_MANY_REQUESTS;
-    if is_final {
+    if is_final && response.body().len() > LARGEST {
+        // It stays without an answer: it is not done again, and the table is the user's.
+        Ok(())
+    } else if is_final {
         let sealed = named.sealer.seal(&named.name, &pack(response));
         store::keep(&**client, &named.name, &sealed).await
     } else {

@@ -67,6 +67,9 @@ async fn list_all(app: &App, owner: Owner, asked: Which) -> Result<Page<Applicat
     Ok(Page::new(data, limit, |application| application.id))
 }
 
+/// The most applications that a user or a workspace has.
+const MOST: i64 = 100;
+
 async fn register(
     app: &App,
     access: &Access,
@@ -79,6 +82,9 @@ async fn register(
     }
     let mut client = app.client().await?;
     let transaction = client.transaction().await?;
+    if owner.count(&*transaction).await? >= MOST {
+        return Err(ApiError::Conflict(format!("Conflict: there are {MOST} applications already")));
+    }
     let (application, secret) = owner.create(&*transaction, &wanted).await?;
     let subject = path(&owner, application.id);
     let states = (None, Some(&application));
@@ -195,7 +201,7 @@ pub(super) async fn list(
     summary = "Registers an application", security(("token" = [])),
     responses((status = 201, body = Data<NewApplication>,
             headers(("Location" = String, description = "The path of the application"))),
-        (status = 401), (status = 403), (status = 422)))]
+        (status = 401), (status = 403), (status = 409), (status = 422)))]
 pub(super) async fn create(
     State(app): State<App>,
     access: Access,
@@ -288,7 +294,7 @@ pub(super) async fn list_of_workspace(
     params(("workspace" = i64, Path, description = "The id of the workspace", example = 1)),
     responses((status = 201, body = Data<NewApplication>,
             headers(("Location" = String, description = "The path of the application"))),
-        (status = 401), (status = 403), (status = 404), (status = 422)))]
+        (status = 401), (status = 403), (status = 404), (status = 409), (status = 422)))]
 pub(super) async fn create_of_workspace(
     State(app): State<App>,
     access: Access,

@@ -11,9 +11,9 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::form::Form;
+use crate::api::address::Client;
 use crate::api::app::App;
 use crate::api::error::ApiError;
-use crate::api::extract::Client;
 use crate::auth::network;
 use crate::db::DbError;
 use crate::oauth::{self, Application, Issued, Params, Secrets, TokenError};
@@ -209,6 +209,10 @@ async fn authenticate(
         }
         _ => return Err(invalid("there are two headers Authorization")),
     };
+    // RFC 6749, 5.2: who tries by the header is told so by the header.
+    if authorization.is_some_and(|authorization| !Secrets::is_basic(authorization)) {
+        return Err(Refusal::Client(None));
+    }
     let secrets = Secrets::read(authorization, params).map_err(invalid)?;
     let found = oauth::find(&**app.client().await?, &secrets.client_id).await?;
     let is_known = found.is_some();

@@ -18,6 +18,9 @@ use crate::proxy::statements::PREFIX;
 /// The longest message of those that have to be seen whole.
 const WHOLE: usize = 64 << 10;
 
+/// The longest answer to a question of the proxy's own. One has some hundred bytes for each table of a query.
+const OWN: usize = 1 << 20;
+
 impl Session {
     /// Takes what the origin has said so far.
     pub(super) fn on_origin(&mut self, link: &mut Backend) -> Result<(), End> {
@@ -50,6 +53,9 @@ impl Session {
             };
             let total = header.total();
             let is_whole = rest.len() >= total;
+            if header.tag == tag::FUNCTION_CALL && header.body > OWN && self.flow.own().is_some() {
+                return Err(nonsense("the answer to a question of the proxy's own is too long"));
+            }
             if !is_whole && self.needs_whole(header.tag, header.body) {
                 missing = Some(total);
                 break;

@@ -49,6 +49,7 @@ use super::stream::Stream;
 use crate::cache::Who;
 use caching::Caching;
 use state::Touched;
+pub(crate) use up::LOOKED_INTO;
 
 /// How a session gets its connections to the origin.
 pub(super) enum Source {

@@ -20,7 +20,7 @@ use crate::proxy::report::{self, Report};
 use crate::proxy::statements::Statement;
 
 /// How much of a text is looked into for its template, in bytes.
-pub(super) const LOOKED_INTO: usize = 64 << 10;
+pub(crate) const LOOKED_INTO: usize = 64 << 10;
 
 /// The longest message that is kept whole because it may have to be sent again, in bytes.
 const KEPT: usize = 16 << 20;

@@ -17,6 +17,9 @@ const DAY: u64 = 24 * 3600;
 /// The most connections to an origin.
 const CONNECTIONS: usize = 1000;
 
+/// The longest answer that may be kept.
+const MOST_OF_ENTRY: usize = 8 << 20;
+
 /// How connections to the origin are encrypted, as libpq names it. Certificates are verified with the roots of the
 /// sidecar's system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -279,7 +282,8 @@ impl Settings {
         range("origin_lifetime_secs", self.origin_lifetime_secs, 0, DAY);
         if let Some(caching) = &self.caching {
             range("caching.max_bytes", size(caching.max_bytes), 1, size(most));
-            let longest = size(caching.max_bytes);
+            // Each session gathers an answer before it is known whether it is kept.
+            let longest = size(caching.max_bytes.min(MOST_OF_ENTRY));
             range("caching.max_entry_bytes", size(caching.max_entry_bytes), 1, longest);
             range("caching.max_lag_ms", caching.max_lag_ms, 1, DAY * 1000);
             if let Consistency::Bounded(ms) = caching.consistency {

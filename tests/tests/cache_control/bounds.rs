@@ -1,0 +1,67 @@
+//! What a cache, and who may use it, can take of what all share.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+use support::{key_file, until};
+
+use super::setup::{Setup, blamed};
+
+#[tokio::test]
+async fn queries_to_explain_rules_and_entries_have_bounds() -> Result<()> {
+    let key = key_file()?;
+    let setup =
+        Setup::with(|config| config.workspaces.key_file = Some(key.path().to_owned())).await?;
+    let admin = setup.database.connect().await?;
+    admin.batch_execute("CREATE ROLE asker SUPERUSER LOGIN PASSWORD 'secret'").await?;
+    let cache = setup.create("main").await?;
+    let caching = |entry: usize| json!({"caching": {"database": "shop", "user": "asker", "password": "secret", "max_entry_bytes": entry}});
+    let refused = setup.put(&cache, caching((8 << 20) + 1)).await?;
+    assert_eq!(blamed(&refused)?, "caching.max_entry_bytes", "{}", refused.text);
+    let put = setup.put(&cache, caching(8 << 20)).await?;
+    assert_eq!(put.status, 200, "{}", put.text);
+    let path = format!("/api/v1/caches/{cache}");
+
+    let explain = format!("{path}/explain");
+    let long = |bytes: usize| json!({"query": format!("SELECT 1 AS {}", "a".repeat(bytes - 12))});
+    let refused = setup.sidecar.post(&explain, long((64 << 10) + 1)).await?;
+    assert_eq!(blamed(&refused)?, "query");
+    let told = setup.sidecar.post(&explain, long(64 << 10)).await?;
+    assert_eq!(told.status, 200, "{}", told.text);
+    // Who asks leaves nothing behind.
+    until("no connection is left", async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE usename = 'asker' AND query LIKE '%describe_query(%'";
+        Ok(admin.query_one(sql, &[]).await?.get::<_, i64>(0) == 0)
+    })
+    .await?;
+
+    let rule = |name: &str| format!("{path}/rules/table/{name}");
+    let forbid = json!({"cache": false});
+    let refused =
+        setup.sidecar.put(&rule(&format!("a.{}", "b".repeat(300))), forbid.clone()).await?;
+    assert_eq!(blamed(&refused)?, "name");
+    let many = "INSERT INTO integratedb.cache_rules (cache_id, kind, name, rule)
+                SELECT $1, 'table', 'public.t' || n, '{\"cache\": false}' FROM generate_series(1, 1000) n";
+    admin.execute(many, &[&cache]).await?;
+    let refused = setup.sidecar.put(&rule("public.t1001"), forbid.clone()).await?;
+    assert_eq!(refused.status, 409, "{}", refused.text);
+    let changed = setup.sidecar.put(&rule("public.t1000"), json!({"cache": true})).await?;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_of_its_own_waits_for_some_time_only() -> Result<()> {
+    let setup = Setup::new().await?;
+    let cache = setup.create("main").await?;
+    let put = setup.put(&cache, json!({"max_origin_connections": 1, "query_wait_secs": 3})).await?;
+    assert_eq!(put.status, 200, "{}", put.text);
+    let _holder = setup.client(&cache).await?;
+    let waits = setup.client(&cache);
+    let refused = tokio::time::timeout(Duration::from_secs(20), waits).await?;
+    let refused = refused.err().context("it was let in")?.downcast::<tokio_postgres::Error>()?;
+    assert_eq!(refused.code().map(|code| code.code()), Some("57P03"), "{refused:?}");
+    Ok(())
+}
