@@ -18,10 +18,22 @@ const OF_ALL: usize = 128;
 
 static TURNS: Semaphore = Semaphore::const_new(OF_ALL);
 
-/// Names that are being looked up or waited for.
-static UNDER_WAY: LazyLock<Mutex<HashMap<String, Arc<Semaphore>>>> = LazyLock::new(Mutex::default);
+/// The turns of a name, and how many have one or wait for one.
+struct Turns {
+    turns: Arc<Semaphore>,
+    count: usize,
+}
 
-fn under_way() -> MutexGuard<'static, HashMap<String, Arc<Semaphore>>> {
+impl Default for Turns {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(OF_ONE)), count: 0 }
+    }
+}
+
+/// Names that are being looked up or waited for.
+static UNDER_WAY: LazyLock<Mutex<HashMap<String, Turns>>> = LazyLock::new(Mutex::default);
+
+fn under_way() -> MutexGuard<'static, HashMap<String, Turns>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -33,10 +45,10 @@ struct OfOne {
 
 impl OfOne {
     fn new(host: &str) -> Self {
-        let turns = Arc::clone(
-            under_way().entry(host.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))),
-        );
-        Self { host: host.to_owned(), turns }
+        let mut all = under_way();
+        let of_name = all.entry(host.to_owned()).or_default();
+        of_name.count += 1;
+        Self { host: host.to_owned(), turns: Arc::clone(&of_name.turns) }
     }
 
     async fn turn(&self) -> OwnedSemaphorePermit {
@@ -47,9 +59,11 @@ impl OfOne {
 impl Drop for OfOne {
     fn drop(&mut self) {
         let mut all = under_way();
-        // What has the turn has ended before this; so it is this one, and the map's.
-        if Arc::strong_count(&self.turns) == 2 {
-            all.remove(&self.host);
+        if let Some(of_name) = all.get_mut(&self.host) {
+            of_name.count -= 1;
+            if of_name.count == 0 {
+                all.remove(&self.host);
+            }
         }
     }
 }

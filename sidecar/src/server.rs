@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{App, router};
 use crate::audit;
-use crate::cache::Engine;
 use crate::config::Config;
 use crate::db::{self, DbError, Pool, RecyclingMethod};
 use crate::listener::ApiListener;
@@ -22,7 +21,7 @@ use crate::notify::Notifications;
 use crate::notify::channels::Delivery;
 use crate::notify::sockets::Sockets;
 use crate::proxy::registry::Registry;
-use crate::proxy::{CacheId, Proxy, ProxyError};
+use crate::proxy::{Proxy, ProxyError};
 use crate::sync::follow::Follower;
 use crate::sync::{self, SyncHandle};
 use crate::telemetry;
@@ -222,19 +221,12 @@ async fn follow_caches(
         }
         for cache in registry.caches() {
             let Some(following) = cache.following() else { continue };
-            if let Err(error) = take_rules(&pool, cache.id(), following.engine()).await {
+            if let Err(error) = following.engine().take_rules(&pool, cache.id().as_str()).await {
                 tracing::warn!(cache = %cache.id(), %error, "the rules can't be read; those before stay");
             }
         }
         tokio::time::sleep(FOLLOW).await;
     }
-}
-
-async fn take_rules(pool: &Pool, cache: &CacheId, engine: &Engine) -> Result<(), DbError> {
-    let client = pool.get().await?;
-    let _turn = engine.reading_rules().await;
-    engine.set_rules(db::rules::of(&**client, cache.as_str()).await?);
-    Ok(())
 }
 
 /// Waits until the database answers, then makes the sidecar's tables.

@@ -472,10 +472,7 @@ async fn hold(transaction: &Transaction<'_>, access: &Access, id: &str) -> Resul
 }
 
 async fn take(app: &App, id: &str, engine: &Engine) -> Result<Tagged<RulesView>, ApiError> {
-    let client = app.client().await?;
-    let _turn = engine.reading_rules().await;
-    let rules = rules::of(&**client, id).await?;
-    engine.set_rules(rules);
+    engine.take_rules(app.pool(), id).await?;
     Ok(Tagged::new(RulesView::of(engine, &engine.rules())))
 }
 

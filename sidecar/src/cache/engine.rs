@@ -21,6 +21,7 @@ use super::keeper::Task;
 use super::key::Hasher;
 use super::rules::{Decision, Rules};
 use super::settings::{CachingSettings, Mode};
+use crate::db::{DbError, Pool, rules};
 use crate::proxy::observe::{Seen, Template};
 use crate::proxy::{Params, PoolKey};
 use crate::text_array;
@@ -361,11 +362,6 @@ impl Engine {
         lock(&self.columns).get(&table)?.get(name).copied()
     }
 
-    /// To be held by whoever reads rules and sets them.
-    pub(crate) async fn reading_rules(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.reading_rules.lock().await
-    }
-
     /// What people have decided.
     pub(crate) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
@@ -572,6 +568,13 @@ impl Engine {
     pub(crate) fn forget_schema(&self) {
         lock(&self.plans).clear();
         self.forget_sessions();
+    }
+
+    /// Takes the rules of a cache from the database.
+    pub(crate) async fn take_rules(&self, pool: &Pool, cache: &str) -> Result<(), DbError> {
+        let _turn = self.reading_rules.lock().await;
+        self.set_rules(rules::of(&**pool.get().await?, cache).await?);
+        Ok(())
     }
 
     /// The rules from now on. What they forbid is dropped.

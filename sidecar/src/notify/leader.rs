@@ -219,7 +219,7 @@ impl Notifications {
             }
         };
         // A leader that was killed between a gap and the note of its slot leaves one that would hold WAL for ever.
-        self.drop_slots(client, Some(&slot)).await?;
+        self.drop_slots(client, state, Some(&slot)).await?;
         let url = self.settings.url.clone().unwrap_or_else(|| self.database.clone());
         let mut settings = ReaderSettings::new("notifications", url, Slot::Permanent(slot.clone()));
         settings.slot_must_exist = state.slot.is_some();
@@ -325,12 +325,7 @@ impl Notifications {
 
     /// Drops our slots: nobody is to be told of what they hold.
     async fn leave_slots(&self, client: &Client, state: &mut State) -> Result<(), NotifyError> {
-        if let Some(named) = &state.slot {
-            let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
-                       WHERE slot_name = $1 AND database = current_database() AND NOT active";
-            client.execute(sql, &[named]).await?;
-        }
-        self.drop_slots(client, None).await?;
+        self.drop_slots(client, state, None).await?;
         if state.slot.take().is_some() {
             state.save(client).await?;
         }
@@ -339,17 +334,23 @@ impl Notifications {
 
     /// Drops all slots of ours, but one that is to be followed. Only the leader may: a slot that is followed is so by a
     /// leader of before, whose end the server has not noticed yet.
-    async fn drop_slots(&self, client: &Client, but: Option<&str>) -> Result<(), NotifyError> {
+    async fn drop_slots(
+        &self,
+        client: &Client,
+        state: &State,
+        but: Option<&str>,
+    ) -> Result<(), NotifyError> {
         let base = self.slot_base(client).await?;
         let ours = "FROM pg_replication_slots
-                    WHERE database = current_database() AND slot_name ~ ('^' || $1 || '_[0-9]+$')
-                      AND slot_name IS DISTINCT FROM $2";
+                    WHERE database = current_database()
+                      AND (slot_name = $2 OR slot_name ~ ('^' || $1 || '_[0-9]+$'))
+                      AND slot_name IS DISTINCT FROM $3";
         let end = format!("SELECT pg_terminate_backend(active_pid, 5000) {ours} AND active");
-        if let Err(error) = client.execute(&end, &[&base, &but]).await {
+        if let Err(error) = client.execute(&end, &[&base, &state.slot, &but]).await {
             tracing::warn!(%error, "a replication slot of before is still followed");
         }
         let sql = format!("SELECT pg_drop_replication_slot(slot_name) {ours} AND NOT active");
-        client.execute(&sql, &[&base, &but]).await?;
+        client.execute(&sql, &[&base, &state.slot, &but]).await?;
         Ok(())
     }
 }

@@ -38,28 +38,31 @@ pub(crate) struct Secrets {
     pub(crate) secret: Option<Secret<String>>,
 }
 
-impl Secrets {
-    /// Whether the header Authorization can be read as that of a client.
-    pub(crate) fn is_basic(authorization: &str) -> bool {
-        basic(authorization).is_some()
-    }
+/// Why it can't be read who sends a request.
+pub(crate) enum Unreadable {
+    /// The header Authorization is none of a client's.
+    Header,
+    /// The request says what is wrong in this way.
+    Request(&'static str),
+}
 
-    /// Reads them. `authorization` is what the header says. The error says what is wrong.
-    pub(crate) fn read(authorization: Option<&str>, params: &Params) -> Result<Self, &'static str> {
+impl Secrets {
+    /// Reads them. `authorization` is what the header says.
+    pub(crate) fn read(authorization: Option<&str>, params: &Params) -> Result<Self, Unreadable> {
         let in_form = params.get("client_id").map(str::to_owned);
         let secret = params.get("client_secret").map(|secret| Secret::new(secret.to_owned()));
         let Some(authorization) = authorization else {
-            let client_id = in_form.ok_or("there is no client_id")?;
+            let client_id = in_form.ok_or(Unreadable::Request("there is no client_id"))?;
             return Ok(Self { client_id, secret });
         };
+        let (client_id, in_header) = basic(authorization).ok_or(Unreadable::Header)?;
         if secret.is_some() {
-            return Err("the client authenticates in two ways");
+            return Err(Unreadable::Request("the client authenticates in two ways"));
         }
-        let (client_id, secret) = basic(authorization).ok_or("Authorization can't be read")?;
         if in_form.is_some_and(|other| other != client_id) {
-            return Err("client_id is not that of Authorization");
+            return Err(Unreadable::Request("client_id is not that of Authorization"));
         }
-        Ok(Self { client_id, secret: Some(Secret::new(secret)) })
+        Ok(Self { client_id, secret: Some(Secret::new(in_header)) })
     }
 }
 

@@ -25,7 +25,7 @@ mod text;
 mod token;
 
 pub(crate) use application::{Application, Owner, Wanted};
-pub(crate) use client::{Secrets, check_secret, find};
+pub(crate) use client::{Secrets, Unreadable, check_secret, find};
 pub(crate) use code::exchange;
 pub(crate) use grant::{Authorization, allow, list, revoke};
 pub use issuer::Issuer;

@@ -14,7 +14,7 @@ use super::buffer::Buffer;
 use super::cache::{Cache, Slot};
 use super::cancel::ClientKey;
 use super::params::Params;
-use super::pool::{Lease, PoolKey};
+use super::pool::{Lease, PoolKey, none_free};
 use super::registry::Registry;
 use super::report::{self, Report};
 use super::scram::{self, Keys, ScramError};
@@ -252,7 +252,10 @@ impl Newcomer {
             tokio::select! {
                 biased;
                 slot = &mut slot => return Ok(slot),
-                () = &mut patience => return Err(no_slot()),
+                () = &mut patience => {
+                    let limits = "The limits are max_origin_connections and query_wait_secs of the cache.";
+                    return Err(none_free(limits).into());
+                }
                 // It has nothing to say before it is asked; but it may have left.
                 came = self.input.fill(&mut self.stream) => {
                     if came? == 0 || self.input.len() > LIMIT {
@@ -510,13 +513,6 @@ async fn connect(cache: &Cache) -> Result<(Stream, usize), Refusal> {
 fn too_late() -> Refusal {
     Report::fatal(report::PROTOCOL_VIOLATION, "the login took too long")
         .hint("The limit is login_secs of the proxy.")
-        .into()
-}
-
-fn no_slot() -> Refusal {
-    let message = "no connection to the origin became free in time";
-    Report::fatal(report::CANNOT_CONNECT_NOW, message)
-        .hint("The limits are max_origin_connections and query_wait_secs of the cache.")
         .into()
 }
 

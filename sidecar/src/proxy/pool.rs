@@ -93,6 +93,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// What is told to who has waited in vain; `limits`: by what that was bounded.
+pub(super) fn none_free(limits: &'static str) -> Report {
+    Report::fatal(report::CANNOT_CONNECT_NOW, "no connection to the origin became free in time")
+        .hint(limits)
+}
+
 impl Pool {
     pub(crate) fn new(key: PoolKey, size: usize) -> Self {
         let mut startup = vec![
@@ -146,11 +152,8 @@ impl Pool {
         let lease = tokio::time::timeout(patience, self.wait(cache, &mut last)).await;
         lease.unwrap_or_else(|_| {
             let mut bytes = Vec::new();
-            let mut report = Report::fatal(
-                report::CANNOT_CONNECT_NOW,
-                "no connection to the origin became free in time",
-            )
-            .hint("The limits are pool_size, max_origin_connections and query_wait_secs of the cache.");
+            let limits = "The limits are pool_size, max_origin_connections and query_wait_secs of the cache.";
+            let mut report = none_free(limits);
             if let Some(error) = last {
                 report = report.detail(format!("The last attempt to open one failed: {error}"));
             }

@@ -16,7 +16,7 @@ use crate::api::app::App;
 use crate::api::error::ApiError;
 use crate::auth::network;
 use crate::db::DbError;
-use crate::oauth::{self, Application, Issued, Params, Secrets, TokenError};
+use crate::oauth::{self, Application, Issued, Params, Secrets, TokenError, Unreadable};
 use crate::secret::Secret;
 
 /// Why an application gets nothing (RFC 6749, 5.2).
@@ -209,11 +209,11 @@ async fn authenticate(
         }
         _ => return Err(invalid("there are two headers Authorization")),
     };
-    // RFC 6749, 5.2: who tries by the header is told so by the header.
-    if authorization.is_some_and(|authorization| !Secrets::is_basic(authorization)) {
-        return Err(Refusal::Client(None));
-    }
-    let secrets = Secrets::read(authorization, params).map_err(invalid)?;
+    let secrets = Secrets::read(authorization, params).map_err(|error| match error {
+        // RFC 6749, 5.2: who tries by the header is told so by the header.
+        Unreadable::Header => Refusal::Client(None),
+        Unreadable::Request(why) => invalid(why),
+    })?;
     let found = oauth::find(&**app.client().await?, &secrets.client_id).await?;
     let is_known = found.is_some();
     let found =
