@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{App, router};
 use crate::audit;
 use crate::config::Config;
-use crate::db::{self, DbError, Pool, RecyclingMethod};
+use crate::db::{self, DbError, Pool};
 use crate::listener::ApiListener;
 use crate::notify::Notifications;
 use crate::notify::channels::Delivery;
@@ -193,11 +193,7 @@ fn sync_service(
     if !config.sync.enabled {
         return Ok(None);
     }
-    let timeout = Duration::from_secs(config.statement_timeout_secs);
-    // What fails because a connection is gone is tried again anyway.
-    let (most, recycling) = (config.sync.connections.max(4), RecyclingMethod::Fast);
-    let pool = db::open_pool(&config.database_url, most, timeout, recycling)?;
-    let service = sync::Service::new(pool, Arc::clone(sync));
+    let service = sync::Service::new(sync::open_pool(config)?, Arc::clone(sync));
     service.map(Some).map_err(ServeError::Sync)
 }
 

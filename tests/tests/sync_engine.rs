@@ -11,7 +11,7 @@ use integratedb_sidecar::sync::source::{FetchError, Fetched, Source};
 use integratedb_sidecar::sync::target::{Comparison, PushError, Target};
 use integratedb_sidecar::sync::{
     Engine, Fetch, IntegrationId, Named, Notified, OpenError, Outside, Push, SyncHandle,
-    SyncSettings, TenantId, accept,
+    SyncSettings, TenantId, accept, open_pool,
 };
 use integratedb_sidecar::{Config, db};
 use serde_json::json;
@@ -199,7 +199,7 @@ impl Bench {
         })
         .await?;
         let config = Config { database_url: Secret::new(database.url()), ..Config::default() };
-        let pool = db::open(&config)?;
+        let pool = open_pool(&config)?;
         let client = database.connect().await?;
         until("the tables are there", || async {
             let there = "SELECT to_regclass('integratedb.sync_replay') IS NOT NULL";
@@ -556,6 +556,56 @@ async fn a_push_that_the_database_can_t_note_holds_up_no_other() -> Result<()> {
     let pushes =
         bench.world.with(|ends| ends.said.iter().filter(|said| said.starts_with("push")).count());
     ensure!(pushes == 10, "{pushes} pushes went well of 10 models");
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_costs_the_same_however_many_models_there_are() -> Result<()> {
+    let bench = Bench::start().await?;
+    let client = bench.database.connect().await?;
+    let off = "ALTER TABLE integratedb.sync_state SET (autovacuum_enabled = off)";
+    client.batch_execute(off).await?;
+    // Plans are made, and kept, while there is next to nothing.
+    bench.work()?;
+    for round in 0..30 {
+        bench.world.set("item", "0", &round.to_string());
+        bench.notify(&[note("item", "0", None)]).await?;
+        bench.world.is_in_step().await?;
+    }
+    client
+        .batch_execute(
+            "INSERT INTO integratedb.sync_record (tenant_id, class, key)
+             SELECT -1, 'item', g::text FROM generate_series(1, 20000) g;
+             INSERT INTO integratedb.sync_model (tenant_id, record_id)
+             SELECT -1, id FROM integratedb.sync_record WHERE key <> '0' ORDER BY id;
+             INSERT INTO integratedb.sync_entry (tenant_id, model_id, is_gone, data)
+             SELECT -1, m.id, false, '{\"value\": \"x\"}' FROM integratedb.sync_model m
+             JOIN integratedb.sync_record r ON r.id = m.record_id WHERE r.key <> '0' ORDER BY m.id;
+             INSERT INTO integratedb.sync_update (model_id, tenant_id, entry_id)
+             SELECT model_id, -1, id FROM integratedb.sync_entry ON CONFLICT DO NOTHING;
+             INSERT INTO integratedb.sync_state (integration_id, model_id, wanted, is_gone, presence)
+             SELECT i.id, e.model_id, e.id, false, 'present'
+             FROM integratedb.sync_entry e, integratedb.sync_integration i ON CONFLICT DO NOTHING;
+             SELECT pg_stat_reset()",
+        )
+        .await?;
+    let keys: Vec<String> = (1..=500).map(|key| key.to_string()).collect();
+    for key in &keys {
+        bench.world.set("item", key, "y");
+    }
+    let notes: Vec<Notified> = keys.iter().map(|key| note("item", key, None)).collect();
+    bench.notify(&notes).await?;
+    bench.world.is_in_step().await?;
+    let read = "SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname IN ('sync_update', 'sync_state'))::bigint
+                     + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes
+                        WHERE relname IN ('sync_update', 'sync_state'))::bigint";
+    // Each state is taken and ended.
+    let updates = "SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'sync_state'";
+    until("Postgres has counted", || async { Ok(bench.number(updates).await? >= 1000) }).await?;
+    // Some ten for each, even if some are done twice; all states for each push are 10,000,000.
+    let read = bench.number(read).await?;
+    ensure!(read < 500_000, "{read} rows were read for 500 models");
     bench.end().await;
     Ok(())
 }

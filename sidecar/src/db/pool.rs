@@ -31,23 +31,28 @@ pub fn open(config: &Config) -> Result<Pool, DbError> {
     let timeout = Duration::from_secs(config.statement_timeout_secs);
     // A connection is tried before it is lent out: a restart of the database, or a network that swallows
     // packets, then costs a new connection instead of a failed request.
-    open_pool(&config.database_url, config.database_connections, timeout, RecyclingMethod::Verified)
+    let most = config.database_connections;
+    open_pool(&config.database_url, most, timeout, RecyclingMethod::Verified, "")
 }
 
 /// Makes a pool of at most `most` connections whose statements are given up after `timeout`; no connection is
-/// opened yet. `recycling` says whether one is tried before it is lent out, which takes a round trip.
+/// opened yet. `recycling` says whether one is tried before it is lent out, which takes a round trip. `options` are further
+/// settings, as on the command line of a server process.
 pub(crate) fn open_pool(
     url: &Secret<String>,
     most: usize,
     timeout: Duration,
     recycling_method: RecyclingMethod,
+    options: &str,
 ) -> Result<Pool, DbError> {
     let (settings, tls) = parse_url(url)?;
     let manager_config = ManagerConfig { recycling_method };
-    pool_of(settings, most, timeout, |settings| match tls.client_config().map_err(unreadable)? {
-        None => Ok(Manager::from_config(settings, NoTls, manager_config)),
-        Some(config) => {
-            Ok(Manager::from_config(settings, MakeRustlsConnect::new(config), manager_config))
+    pool_of(settings, most, timeout, options, |settings| {
+        match tls.client_config().map_err(unreadable)? {
+            None => Ok(Manager::from_config(settings, NoTls, manager_config)),
+            Some(config) => {
+                Ok(Manager::from_config(settings, MakeRustlsConnect::new(config), manager_config))
+            }
         }
     })
 }
@@ -64,18 +69,19 @@ pub(crate) fn open_pool_within(
     let recycling_method = RecyclingMethod::Verified;
     let make =
         |settings| Ok(Manager::from_connect(settings, within, ManagerConfig { recycling_method }));
-    pool_of(settings, most, timeout, make)
+    pool_of(settings, most, timeout, "", make)
 }
 
 fn pool_of(
     mut settings: tokio_postgres::Config,
     most: usize,
     timeout: Duration,
+    further: &str,
     make: impl FnOnce(tokio_postgres::Config) -> Result<Manager, DbError>,
 ) -> Result<Pool, DbError> {
     // Every statement here is short: compiling one takes longer than it runs.
     let options = format!(
-        "{} -c jit=off -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s",
+        "{} -c jit=off -c statement_timeout={}s -c idle_in_transaction_session_timeout=60s {further}",
         settings.get_options().unwrap_or_default(),
         timeout.as_secs(),
     );

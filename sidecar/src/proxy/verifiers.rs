@@ -41,7 +41,7 @@ impl Verifiers {
         query: &str,
     ) -> Result<Self, String> {
         let pool = match reach {
-            None => db::open_pool(url, MOST, PATIENCE, RecyclingMethod::Verified),
+            None => db::open_pool(url, MOST, PATIENCE, RecyclingMethod::Verified, ""),
             Some(reach) => db::open_pool_within(url, reach, MOST, PATIENCE),
         };
         let pool = pool.map_err(|error| format!("auth_url: {error}"))?;

@@ -45,6 +45,6 @@ pub use figures::SyncFigures;
 pub use handle::SyncHandle;
 pub use ids::{EntryId, IntegrationId, ModelId, TenantId};
 pub use outside::{OpenError, Outside};
-pub use service::Service;
+pub use service::{Service, open_pool};
 pub use settings::SyncSettings;
 pub use work::{Data, Fetch, Named, Notified, Push};

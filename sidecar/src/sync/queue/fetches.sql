@@ -3,25 +3,27 @@
 -- begin; $6 the lease; $7 its seconds.
 --
 -- Tenants with something to do are found by stepping through the index, and only as far as there are free workers. They
--- come in turn: first those after the one that was served last.
+-- come in turn: first those after the one that was served last. That index alone has both in order, tenant and time: the one
+-- of all that was ever fetched is not stepped through.
 --
 -- How much is due Postgres can't know when it plans: it reckons with a tenth of the table, and would read whole tables for
 -- one update. So what is due is put into an array, and of one that it does not know it reckons with a few: it looks each up
 -- by its key.
 WITH RECURSIVE next (id) AS (
     (SELECT u.tenant_id FROM integratedb.sync_update u
-     WHERE u.due_at IS NOT NULL AND u.tenant_id > $5 ORDER BY u.tenant_id LIMIT 1)
+     WHERE u.due_at IS NOT NULL AND u.tenant_id > $5 ORDER BY u.tenant_id, u.due_at LIMIT 1)
     UNION ALL
     SELECT (SELECT u.tenant_id FROM integratedb.sync_update u
-            WHERE u.due_at IS NOT NULL AND u.tenant_id > n.id ORDER BY u.tenant_id LIMIT 1)
+            WHERE u.due_at IS NOT NULL AND u.tenant_id > n.id ORDER BY u.tenant_id, u.due_at LIMIT 1)
     FROM next n WHERE n.id IS NOT NULL
 ),
 again (id) AS (
     (SELECT u.tenant_id FROM integratedb.sync_update u
-     WHERE u.due_at IS NOT NULL AND u.tenant_id <= $5 ORDER BY u.tenant_id LIMIT 1)
+     WHERE u.due_at IS NOT NULL AND u.tenant_id <= $5 ORDER BY u.tenant_id, u.due_at LIMIT 1)
     UNION ALL
     SELECT (SELECT u.tenant_id FROM integratedb.sync_update u
-            WHERE u.due_at IS NOT NULL AND u.tenant_id > a.id AND u.tenant_id <= $5 ORDER BY u.tenant_id LIMIT 1)
+            WHERE u.due_at IS NOT NULL AND u.tenant_id > a.id AND u.tenant_id <= $5
+            ORDER BY u.tenant_id, u.due_at LIMIT 1)
     FROM again a WHERE a.id IS NOT NULL
 ),
 due AS (

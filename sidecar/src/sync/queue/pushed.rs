@@ -18,17 +18,22 @@ pub(in crate::sync) struct PushDone {
 
 /// Ends pushes. A state for which a later entry came meanwhile, or whose integration is another by now, is due at once,
 /// however this one went.
+///
+/// Each is looked up by its whole key, in order, as OFFSET and the locks within have it: joined, Postgres may read all states
+/// of an integration for each of its pushes.
 const SETTLE: &str = "
 WITH held AS (
     SELECT s.integration_id, s.model_id, d.entry, d.is_gone, d.error, d.wait, i.version <> d.version AS is_elsewhere
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[], $7::float8[],
-                $8::bigint[])
-         d (integration_id, model_id, lease, entry, is_gone, error, wait, version)
-    JOIN integratedb.sync_state s USING (integration_id, model_id)
-    JOIN integratedb.sync_integration i ON i.id = s.integration_id
-    WHERE s.lease = d.lease
-    ORDER BY s.integration_id, s.model_id
-    FOR NO KEY UPDATE OF s
+    FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $6::text[],
+                               $7::float8[], $8::bigint[])
+              d (integration_id, model_id, lease, entry, is_gone, error, wait, version)
+          ORDER BY integration_id, model_id) d
+    CROSS JOIN LATERAL (
+        SELECT i.version FROM integratedb.sync_integration i WHERE i.id = d.integration_id OFFSET 0) i
+    CROSS JOIN LATERAL (
+        SELECT s.integration_id, s.model_id FROM integratedb.sync_state s
+        WHERE s.integration_id = d.integration_id AND s.model_id = d.model_id AND s.lease = d.lease
+        FOR NO KEY UPDATE) s
 ),
 ended AS (
     UPDATE integratedb.sync_state s

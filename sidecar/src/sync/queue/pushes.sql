@@ -5,22 +5,23 @@
 --
 -- Integrations with something to do are found by stepping through the index, and only as far as there are free workers.
 -- They come in turn: first those after the one that was served last. OFFSET 0 has Postgres look each up by its key, and
--- not read them all; so do the arrays, as in fetches.sql.
+-- not read them all; so do the arrays and the order, as in fetches.sql. What a state waits for is looked up once for each,
+-- as MATERIALIZED has it, and not wherever it is asked.
 WITH RECURSIVE next (id) AS (
     (SELECT s.integration_id FROM integratedb.sync_state s
-     WHERE s.due_at IS NOT NULL AND s.integration_id > $4 ORDER BY s.integration_id LIMIT 1)
+     WHERE s.due_at IS NOT NULL AND s.integration_id > $4 ORDER BY s.integration_id, s.due_at LIMIT 1)
     UNION ALL
     SELECT (SELECT s.integration_id FROM integratedb.sync_state s
-            WHERE s.due_at IS NOT NULL AND s.integration_id > n.id ORDER BY s.integration_id LIMIT 1)
+            WHERE s.due_at IS NOT NULL AND s.integration_id > n.id ORDER BY s.integration_id, s.due_at LIMIT 1)
     FROM next n WHERE n.id IS NOT NULL
 ),
 again (id) AS (
     (SELECT s.integration_id FROM integratedb.sync_state s
-     WHERE s.due_at IS NOT NULL AND s.integration_id <= $4 ORDER BY s.integration_id LIMIT 1)
+     WHERE s.due_at IS NOT NULL AND s.integration_id <= $4 ORDER BY s.integration_id, s.due_at LIMIT 1)
     UNION ALL
     SELECT (SELECT s.integration_id FROM integratedb.sync_state s
             WHERE s.due_at IS NOT NULL AND s.integration_id > a.id AND s.integration_id <= $4
-            ORDER BY s.integration_id LIMIT 1)
+            ORDER BY s.integration_id, s.due_at LIMIT 1)
     FROM again a WHERE a.id IS NOT NULL
 ),
 due AS (
@@ -39,7 +40,7 @@ due AS (
         FOR NO KEY UPDATE SKIP LOCKED) d
     LIMIT (SELECT $1::integer)
 ),
-judged AS (
+judged AS MATERIALIZED (
     SELECT due.*, i.version, r.tenant_id, r.class, r.key, p.class AS parent_class, p.key AS parent_key,
            CASE WHEN due.is_gone THEN (
                -- A child that is to be deleted as well, or may be as soon as it is fetched, or is being pushed.
