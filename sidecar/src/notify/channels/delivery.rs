@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,9 @@ use crate::notify::{Notifications, Role};
 /// How often channels are looked at for changes.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How often it is looked whether stakeholders are gone. What is theirs is not delivered to meanwhile.
+const UPKEEP: Duration = Duration::from_secs(30);
+
 /// The waits after an error.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -23,6 +26,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub struct Delivery {
     notifications: Arc<Notifications>,
     tasks: HashMap<i64, Running>,
+    /// When it was looked whether stakeholders are gone.
+    kept: Option<Instant>,
 }
 
 /// A channel that is delivered to.
@@ -48,7 +53,7 @@ impl Delivery {
     /// Delivers whenever this sidecar leads, until it is cancelled.
     pub async fn run(notifications: Arc<Notifications>, cancel: CancellationToken) {
         let mut role = notifications.role();
-        let mut delivery = Self { notifications, tasks: HashMap::new() };
+        let mut delivery = Self { notifications, tasks: HashMap::new(), kept: None };
         while !cancel.is_cancelled() {
             let leads = matches!(*role.borrow_and_update(), Role::Leads | Role::Idle);
             if leads {
@@ -75,7 +80,10 @@ impl Delivery {
     async fn look(&mut self) -> Result<(), ChannelsError> {
         let wanted = {
             let client = self.notifications.pool().get().await?;
-            store::orphans(&client).await?;
+            if self.kept.is_none_or(|at| at.elapsed() >= UPKEEP) {
+                store::orphans(&client).await?;
+                self.kept = Some(Instant::now());
+            }
             store::wanted(&client).await?
         };
         self.keep(&wanted).await;

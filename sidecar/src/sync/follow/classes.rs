@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use deadpool_postgres::ClientWrapper;
 use serde_json::{Value, json};
-use tokio_postgres::Client;
 
 use crate::notify::Subscriptions;
 use crate::sync::error::SyncError;
@@ -61,12 +61,12 @@ impl Classes {
 
     /// Those that are declared now, by these subscriptions; and those that are told otherwise than before.
     pub(super) async fn load(
-        client: &Client,
+        client: &ClientWrapper,
         subscriptions: &Subscriptions,
     ) -> Result<(Self, Vec<Republished>), SyncError> {
         let mut all = Vec::new();
         let mut before = Vec::new();
-        for row in client.query(CLASSES, &[]).await? {
+        for row in client.query(&client.prepare_cached(CLASSES).await?, &[]).await? {
             let (stakeholder, name): (i64, String) = (row.get(1), row.get(2));
             // Others are followed all the same.
             let class = match read_definition(&name, row.get(4)) {

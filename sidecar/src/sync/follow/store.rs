@@ -1,5 +1,6 @@
 //! How far changes are followed and rows are gone through, in the sidecar's database.
 
+use deadpool_postgres::ClientWrapper;
 use deadpool_postgres::Transaction;
 use integratedb_events::EventId;
 use serde_json::Value;
@@ -139,8 +140,8 @@ const PENDING: &str =
     WHERE scan IS NOT NULL ORDER BY tenant_id, name";
 
 /// The classes that are to be gone through.
-pub(super) async fn pending(client: &Client) -> Result<Vec<Pending>, SyncError> {
-    let rows = client.query(PENDING, &[]).await?;
+pub(super) async fn pending(client: &ClientWrapper) -> Result<Vec<Pending>, SyncError> {
+    let rows = client.query(&client.prepare_cached(PENDING).await?, &[]).await?;
     let pending = |row: &tokio_postgres::Row| Pending {
         id: (TenantId(row.get(0)), row.get(1)),
         version: row.get(2),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::Client;
 
 use super::store::Counts;
@@ -88,7 +89,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Takes the one that has been due the longest, if there is one.
-    pub(super) async fn take(client: &Client) -> Result<Option<Self>, DbError> {
+    pub(super) async fn take(client: &ClientWrapper) -> Result<Option<Self>, DbError> {
         let sql = "
             UPDATE integratedb.sync_replay r
             SET lease = $1, due_at = now() + make_interval(secs => $2), started_at = coalesce(r.started_at, now()),
@@ -98,7 +99,8 @@ impl Held {
             WHERE r.id = due.id
             RETURNING r.id, r.integration_id, r.state = 'cancelled', r.step, r.last_model, r.counts";
         let lease: i64 = rand::random();
-        let row = client.query_opt(sql, &[&lease, &LEASE]).await?;
+        let taken = client.prepare_cached(sql).await?;
+        let row = client.query_opt(&taken, &[&lease, &LEASE]).await?;
         Ok(row.map(|row| Self {
             id: row.get(0),
             lease,

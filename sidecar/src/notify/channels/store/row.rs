@@ -1,5 +1,6 @@
 //! Channels as the one that delivers reads them.
 
+use deadpool_postgres::ClientWrapper;
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -22,8 +23,10 @@ const WANTED: &str = "SELECT c.id, c.version, s.name
     WHERE c.kind <> 'SOCKET' AND NOT c.is_paused AND c.disabled_because IS NULL";
 
 /// All channels that are to be delivered to.
-pub(in super::super) async fn wanted(client: &Client) -> Result<Vec<Version>, ChannelsError> {
-    let rows = client.query(WANTED, &[]).await?;
+pub(in super::super) async fn wanted(
+    client: &ClientWrapper,
+) -> Result<Vec<Version>, ChannelsError> {
+    let rows = client.query(&client.prepare_cached(WANTED).await?, &[]).await?;
     let version = |row: &tokio_postgres::Row| Version {
         channel: row.get(0),
         number: row.get(1),
