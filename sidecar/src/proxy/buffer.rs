@@ -118,11 +118,12 @@ impl Buffer {
         cx: &mut Context<'_>,
         stream: &mut Stream,
     ) -> Poll<io::Result<usize>> {
-        ready!(stream.poll_readable(cx));
-        if self.tail().len() == self.tail().capacity() {
-            self.expect(self.len() + SIZE);
-        }
-        let read = tokio_util::io::poll_read_buf(Pin::new(stream), cx, self.tail());
+        let read = stream.poll_fill(cx, || {
+            if self.tail().len() == self.tail().capacity() {
+                self.expect(self.len() + SIZE);
+            }
+            self.tail()
+        });
         if self.is_empty() {
             self.reset();
         }

@@ -35,11 +35,11 @@ pub(crate) enum Expect {
     /// Query or FunctionCall: anything, up to ReadyForQuery.
     Query(Watch),
     /// The same, of a text that deallocates the statement with this name.
-    Deallocate(Watch, Box<[u8]>),
+    Deallocate(Box<(Watch, Box<[u8]>)>),
     /// ReadyForQuery
     Sync,
     /// ParseComplete. If it never comes, the name means again what it meant.
-    Parse(Option<Undo>),
+    Parse(Option<Box<Undo>>),
     /// BindComplete
     Bind,
     /// RowDescription or NoData, after ParameterDescription where it is of a statement.
@@ -56,7 +56,7 @@ pub(crate) enum Expect {
     /// No answer: the client has ended the data of a COPY.
     CopyEnd,
     /// The origin will not answer; this is what the client gets in its turn.
-    Say(Box<[u8]>, Option<Undo>),
+    Say(Box<[u8]>, Option<Box<Undo>>),
     /// An error, which the client gets as this.
     Fail(Box<[u8]>),
     /// Messages of the proxy's own up to a ReadyForQuery, which the client must not see.
@@ -91,9 +91,9 @@ pub(crate) enum Call {
 }
 
 impl Expect {
-    const fn undo(&self) -> Option<&Undo> {
+    fn undo(&self) -> Option<&Undo> {
         match self {
-            Self::Parse(undo) | Self::Say(_, undo) => undo.as_ref(),
+            Self::Parse(undo) | Self::Say(_, undo) => undo.as_deref(),
             _ => None,
         }
     }
@@ -165,7 +165,7 @@ impl Flow {
         self.queue
             .iter_mut()
             .filter_map(|expect| match expect {
-                Expect::Parse(undo) | Expect::Say(_, undo) => undo.as_mut(),
+                Expect::Parse(undo) | Expect::Say(_, undo) => undo.as_deref_mut(),
                 _ => None,
             })
             .find(|undo| *undo.name == *name)
@@ -292,25 +292,24 @@ impl Flow {
     /// The query that is running, or waits to.
     pub(crate) fn running(&self) -> Option<&Watch> {
         self.queue.iter().find_map(|expect| match expect {
-            Expect::Query(watch) | Expect::Deallocate(watch, _) | Expect::Execute(watch) => {
-                Some(watch)
-            }
+            Expect::Query(watch) | Expect::Execute(watch) => Some(watch),
+            Expect::Deallocate(of) => Some(&of.0),
             _ => None,
         })
     }
 
     /// What the client gets now because it is its turn.
     pub(crate) fn next_own(&mut self) -> Option<Box<[u8]>> {
-        while let Some(Expect::CopyEnd) = self.queue.front() {
-            self.queue.pop_front();
-        }
-        match self.queue.pop_front() {
-            Some(Expect::Say(bytes, _)) => Some(bytes),
-            Some(other) => {
-                self.queue.push_front(other);
-                None
+        loop {
+            match self.queue.front_mut()? {
+                Expect::CopyEnd => drop(self.queue.pop_front()),
+                Expect::Say(bytes, _) => {
+                    let bytes = std::mem::take(bytes);
+                    self.queue.pop_front();
+                    return Some(bytes);
+                }
+                _ => return None,
             }
-            None => None,
         }
     }
 
@@ -545,8 +544,8 @@ mod tests {
         assert!(flow.is_empty());
     }
 
-    fn named(name: &[u8]) -> Option<Undo> {
-        Some(Undo { name: name.into(), before: None, unnamed: None })
+    fn named(name: &[u8]) -> Option<Box<Undo>> {
+        Some(Box::new(Undo { name: name.into(), before: None, unnamed: None }))
     }
 
     #[test]

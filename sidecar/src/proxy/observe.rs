@@ -94,7 +94,9 @@ impl Figures {
     pub(crate) fn note(&self, took: Duration, bytes: u64, failed: bool) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.calls.fetch_add(1, Relaxed);
-        self.errors.fetch_add(u64::from(failed), Relaxed);
+        if failed {
+            self.errors.fetch_add(1, Relaxed);
+        }
         self.bytes.fetch_add(bytes, Relaxed);
         self.micros.fetch_add(micros, Relaxed);
         if micros > self.most_micros.load(Relaxed) {

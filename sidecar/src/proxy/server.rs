@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::registry::{ProxyError, Registry};
 use super::settings::{Caches, ProxySettings};
@@ -31,10 +32,11 @@ pub struct Proxy {
     workers: Vec<JoinHandle<()>>,
     /// Ends the workers, whatever they are doing.
     end: CancellationToken,
+    _sweeping: AbortOnDropHandle<()>,
 }
 
 impl Proxy {
-    /// Serves clients on `listener` from now on.
+    /// Serves clients on `listener` from now on. To be called within a runtime.
     ///
     /// Errors when a cache, certificate or default can't be used, and says which.
     pub fn start(
@@ -59,13 +61,11 @@ impl Proxy {
             let work = take_from(connections, Arc::clone(&registry));
             workers.push(worker(number, end.clone(), work)?);
         }
-        let (accepting, sweeping) =
-            (accept(listener, queues, Arc::clone(&registry)), sweep(Arc::clone(&registry)));
-        let first = async {
-            tokio::join!(accepting, sweeping);
-        };
-        workers.push(worker(0, end.clone(), first)?);
-        Ok(Self { registry, address, workers, end })
+        let accepting = accept(listener, queues, Arc::clone(&registry));
+        workers.push(worker(0, end.clone(), accepting)?);
+        // Not on a worker: without timers, it need not look at the clock before it waits for clients.
+        let sweeping = AbortOnDropHandle::new(tokio::spawn(sweep(Arc::clone(&registry))));
+        Ok(Self { registry, address, workers, end, _sweeping: sweeping })
     }
 
     /// Takes a new configuration, certificates included; errors leave everything as it was. The listener's address

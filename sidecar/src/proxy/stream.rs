@@ -1,11 +1,14 @@
 //! A connection, with or without TLS.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::buffer::spare_capacity;
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -37,14 +40,20 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
-    /// Ready when something may be there to read; the task is woken when that changes. Asked first, so that who has
-    /// nothing to read needs no buffer.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads once, what is there and fits in the room that `bytes` make; 0 is the end of the stream. `bytes` are only
+    /// asked for when there may be something to read: who has nothing to read needs no buffer.
+    pub(crate) fn poll_fill<'a>(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: impl FnOnce() -> &'a mut Vec<u8>,
+    ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => stream.poll_read_ready(cx).map(|_| ()),
-            Self::Unix(stream) => stream.poll_read_ready(cx).map(|_| ()),
+            Self::Tcp(stream) => poll_receive(stream, cx, bytes),
+            Self::Unix(stream) => poll_receive(stream, cx, bytes),
             // It may hold what it has decrypted already.
-            Self::Tls(_) => Poll::Ready(()),
+            Self::Tls(stream) => {
+                tokio_util::io::poll_read_buf(Pin::new(stream.as_mut()), cx, bytes())
+            }
         }
     }
 
@@ -54,6 +63,84 @@ impl Stream {
         let Self::Tls(stream) = self else { return None };
         let (_, connection) = stream.get_ref();
         Some(connection.peer_certificates()?.first()?.as_ref())
+    }
+}
+
+/// What both kinds of socket have. A query costs four calls of the system; they are made without the detour by the C
+/// library, which prepares for the cancellation of threads at each.
+trait Socket: AsFd {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Does what the socket is ready for, as far as known; `WouldBlock` says that it is so no longer.
+    fn attempt<T>(&self, interest: Interest, act: impl FnOnce() -> io::Result<T>) -> io::Result<T>;
+}
+
+macro_rules! socket {
+    ($kind:ty) => {
+        impl Socket for $kind {
+            fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_read_ready(cx)
+            }
+
+            fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                self.poll_write_ready(cx)
+            }
+
+            fn attempt<T>(
+                &self,
+                interest: Interest,
+                act: impl FnOnce() -> io::Result<T>,
+            ) -> io::Result<T> {
+                self.try_io(interest, act)
+            }
+        }
+    };
+}
+
+socket!(TcpStream);
+socket!(UnixStream);
+
+fn poll_receive<'a>(
+    socket: &impl Socket,
+    cx: &mut Context<'_>,
+    bytes: impl FnOnce() -> &'a mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    ready!(socket.poll_readable(cx))?;
+    let bytes = bytes();
+    loop {
+        let room = bytes.capacity() - bytes.len();
+        let mut received = None;
+        let attempt = socket.attempt(Interest::READABLE, || {
+            let receive =
+                || rustix::net::recv(socket, spare_capacity(&mut *bytes), RecvFlags::empty());
+            let (_, count) = rustix::io::retry_on_intr(receive)?;
+            received = Some(count);
+            // Less than there was room for: nothing is left, and to ask for it would be a call for nothing.
+            if (1..room).contains(&count) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (received, attempt) {
+            (Some(count), _) => return Poll::Ready(Ok(count)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Poll::Ready(Err(error));
+            }
+            (None, _) => ready!(socket.poll_readable(cx))?,
+        }
+    }
+}
+
+fn poll_send(socket: &impl Socket, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_writable(cx))?;
+        let attempt = socket.attempt(Interest::WRITABLE, || {
+            let send = || rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
+            Ok(rustix::io::retry_on_intr(send)?)
+        });
+        match attempt {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
     }
 }
 
@@ -78,8 +165,8 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) => poll_send(stream, cx, bytes),
+            Self::Unix(stream) => poll_send(stream, cx, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }

@@ -164,7 +164,7 @@ impl Session {
     pub(super) fn own_failed(&mut self) {
         // A statement that was kept back is not there; or another one is, by the same name.
         if self.flow.own() == Some(Own::Parse) {
-            self.labels.values_mut().for_each(|label| label.statement = None);
+            self.labels.doubt_all();
             self.doubts_names = true;
             if let Some(caching) = &mut self.caching
                 && let Some(underway) = &mut caching.underway

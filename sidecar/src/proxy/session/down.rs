@@ -302,7 +302,7 @@ impl Session {
     fn done(&mut self, link: &mut Backend, expect: Expect, now: Instant) {
         let (watch, is_deallocated) = match expect {
             Expect::Execute(watch) | Expect::Query(watch) => (watch, None),
-            Expect::Deallocate(watch, name) => (watch, Some(name)),
+            Expect::Deallocate(of) => (of.0, Some(of.1)),
             _ => return,
         };
         let failed = std::mem::take(&mut self.failed);
@@ -358,7 +358,7 @@ impl Session {
                 Expect::Parse(Some(undo)) => {
                     // The one that failed took away what was there before; those after it were skipped.
                     if undo.name.is_empty() && dropped.len() == 0 {
-                        self.take_back(link, Undo { before: None, unnamed: None, ..undo });
+                        self.take_back(link, Undo { before: None, unnamed: None, ..*undo });
                         continue;
                     }
                     if let Some(statement) = self.names.get(&undo.name)
@@ -366,9 +366,9 @@ impl Session {
                     {
                         link.prepared.remove(statement);
                     }
-                    self.take_back(link, undo);
+                    self.take_back(link, *undo);
                 }
-                Expect::Say(_, Some(undo)) => self.take_back(link, undo),
+                Expect::Say(_, Some(undo)) => self.take_back(link, *undo),
                 Expect::OwnParse(Some(statement)) => link.prepared.remove(&statement),
                 Expect::OwnParse(None) => drop(link.prepared.set_unnamed(None)),
                 Expect::OwnClose(id) => link.prepared.put_back(id),

@@ -270,7 +270,7 @@ impl Session {
             Unit::Simple { .. } if self.shares() => drop(self.names.set(b"", None)),
             // So the origin is told before it is told anything else: it has not seen the Query.
             Unit::Simple { .. } => {
-                if self.labels.remove(&b""[..]).is_some() {
+                if self.labels.remove(b"") {
                     let mut close = Vec::new();
                     write::frontend::close(&mut close, Target::Statement, b"")
                         .expect("a short name");
@@ -327,7 +327,7 @@ impl Session {
     fn may_be_taken(&self, name: &[u8]) -> bool {
         match self.shares() {
             true => self.names.get(name).is_some(),
-            false => self.doubts_names || self.labels.contains_key(name),
+            false => self.doubts_names || self.labels.get(name).is_some(),
         }
     }
 

@@ -16,6 +16,7 @@ mod ask;
 mod caching;
 mod down;
 mod keep;
+mod labels;
 mod learn;
 mod link;
 mod noted;
@@ -24,7 +25,6 @@ mod relay;
 mod state;
 mod up;
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -37,17 +37,17 @@ use super::buffer::Buffer;
 use super::cache::Cache;
 use super::cancel::ClientKey;
 use super::flow::Flow;
-use super::observe::Seen;
 use super::params::Params;
 use super::pool::{Lease, Pool, PoolKey};
 use super::registry::Registry;
 use super::report::Report;
 use super::scram::Keys;
 use super::settings::{PoolMode, limit};
-use super::statements::{Names, Statement};
+use super::statements::Names;
 use super::stream::Stream;
 use crate::cache::Who;
 use caching::Caching;
+use labels::{Labels, Portals};
 use state::Touched;
 pub(crate) use up::LOOKED_INTO;
 
@@ -88,7 +88,7 @@ pub(super) struct Session {
     /// In transaction mode: the statements the client has prepared.
     names: Names,
     /// Otherwise: what its statements were found to be.
-    labels: HashMap<Box<[u8]>, Label, foldhash::fast::RandomState>,
+    labels: Labels,
     /// There may be names that are not among them.
     doubts_names: bool,
     /// What the statements behind its portals were found to be.
@@ -137,45 +137,6 @@ pub(super) struct Session {
     scratch: Vec<u8>,
     /// Where answers are kept; `None` where they are not.
     caching: Option<Box<Caching>>,
-}
-
-/// What a name of a statement stands for, where names are the origin's matter.
-struct Label {
-    seen: Arc<Seen>,
-    /// Only where answers are kept, and while it is certain.
-    statement: Option<Arc<Statement>>,
-}
-
-/// What the portals are made of, most of the time of only one.
-#[derive(Default)]
-struct Portals {
-    unnamed: Option<Arc<Seen>>,
-    named: HashMap<Box<[u8]>, Arc<Seen>>,
-}
-
-impl Portals {
-    fn get(&self, name: &[u8]) -> Option<&Arc<Seen>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
-    }
-
-    fn set(&mut self, name: &[u8], seen: Option<&Arc<Seen>>) {
-        match seen {
-            // Mostly what it is already.
-            Some(seen)
-                if name.is_empty()
-                    && self.unnamed.as_ref().is_some_and(|s| Arc::ptr_eq(s, seen)) => {}
-            seen if name.is_empty() => self.unnamed = seen.cloned(),
-            Some(seen) => drop(self.named.insert(name.into(), Arc::clone(seen))),
-            None => drop(self.named.remove(name)),
-        }
-    }
-
-    /// They end with their transaction.
-    fn clear(&mut self) {
-        if !self.named.is_empty() {
-            self.named = HashMap::new();
-        }
-    }
 }
 
 /// Whether strings end where standard SQL says, and no byte of a character looks like one of ASCII. Else what looks
@@ -238,7 +199,7 @@ impl Session {
             mode,
             flow: Flow::default(),
             names: Names::default(),
-            labels: HashMap::default(),
+            labels: Labels::default(),
             doubts_names: false,
             portals: Portals::default(),
             reads_text: can_be_read(&client.params),

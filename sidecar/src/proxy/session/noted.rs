@@ -72,9 +72,7 @@ impl Session {
         if !seen.effects.intersects(names) {
             return;
         }
-        for label in self.labels.values_mut() {
-            label.statement = None;
-        }
+        self.labels.doubt_all();
         if seen.effects.contains(Effects::PREPARE) {
             self.doubts_names = true;
         }
@@ -83,9 +81,7 @@ impl Session {
     /// A Parse has failed that gives this name, or was skipped: it stands for what it did before, if for anything. What
     /// was sent meanwhile may have been taken for something else.
     pub(super) fn doubt(&mut self, name: &[u8]) {
-        if let Some(label) = self.labels.get_mut(name) {
-            label.statement = None;
-        }
+        self.labels.doubt(name);
         self.note_unknown();
     }
 

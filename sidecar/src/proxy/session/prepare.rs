@@ -37,10 +37,11 @@ impl Session {
         let before = self.names.set(name, Some(Arc::clone(&statement)));
         if name.is_empty() {
             let unnamed = link.prepared.set_unnamed(Some(&statement));
-            self.flow.push(Expect::Parse(Some(Undo { name: name.into(), before, unnamed })));
+            let undo = Box::new(Undo { name: name.into(), before, unnamed });
+            self.flow.push(Expect::Parse(Some(undo)));
             return Up::Pass;
         }
-        let undo = Some(Undo { name: name.into(), before, unnamed: None });
+        let undo = Some(Box::new(Undo { name: name.into(), before, unnamed: None }));
         let age = self.cache.schema_age();
         match link.prepared.touch(&statement) {
             // In a failed transaction the origin refuses to prepare, whatever it has; it may be over by then, though.
@@ -150,7 +151,7 @@ impl Session {
         let before = self.names.set(b"", None);
         if before.is_some() || self.flow.undo_mut(b"").is_some() {
             let unnamed = link.prepared.set_unnamed(None);
-            let undo = Undo { name: Box::default(), before, unnamed };
+            let undo = Box::new(Undo { name: Box::default(), before, unnamed });
             self.flow.push(Expect::Say(Box::default(), Some(undo)));
         }
     }
@@ -172,8 +173,8 @@ impl Session {
             write::frontend::query(&mut self.scratch, &text)
                 .expect("a short text without zero bytes");
             self.forgets = true;
-            self.flow
-                .push(Expect::Deallocate(watch(Some(Arc::clone(seen)), self.active), name.into()));
+            let watch = watch(Some(Arc::clone(seen)), self.active);
+            self.flow.push(Expect::Deallocate(Box::new((watch, name.into()))));
         } else {
             self.names.set(name, None);
             let mut answer = Vec::new();

@@ -1,6 +1,5 @@
 //! What a client's messages mean, and what of them goes to the origin.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,9 +9,10 @@ use integratedb_wire::tag::frontend as tag;
 use integratedb_wire::{Frontend, Target, bind_names, write};
 
 use super::keep::Kept;
+use super::labels::Label;
 use super::learn::Before;
 use super::prepare::deallocated;
-use super::{End, Label, Session, Source};
+use super::{End, Session, Source};
 use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Expect, Undo, Watch};
 use crate::proxy::observe::Seen;
@@ -27,9 +27,6 @@ const KEPT: usize = 16 << 20;
 
 /// The longest message of those that hold nothing but names, in bytes.
 const NAMES: usize = 8 << 10;
-
-/// Statements whose templates are remembered by name, where names are the origin's matter.
-const LABELS: usize = 10_000;
 
 /// What leaves something in a session that no other session may find, and nobody can carry over.
 const PINNING: Effects = Effects::ADVISORY_LOCK
@@ -227,7 +224,7 @@ impl Session {
             tag::BIND => {
                 // Who Binds a name longer than what there is of the message yet is not counted.
                 if let Some((portal, name, _)) = bind_names(body) {
-                    self.portals.set(portal, self.labels.get(name).map(|label| &label.seen));
+                    self.portals.bind(portal, name, &self.labels);
                     self.note_loose_bind(name);
                 }
                 self.flow.push(Expect::Bind);
@@ -267,7 +264,7 @@ impl Session {
                     // The origin judges what is wrong, or long.
                     _ => {
                         if header.tag == tag::PARSE {
-                            self.labels = HashMap::default();
+                            self.labels.clear();
                         }
                         self.flow.push(unread(
                             header.tag,
@@ -310,7 +307,7 @@ impl Session {
             self.forget_unnamed(link);
         } else if !self.shares() {
             // A Query takes the statement without a name away.
-            self.labels.remove(&b""[..]);
+            self.labels.remove(b"");
         }
         self.note_effects(&seen);
         match text.len() > LOOKED_INTO {
@@ -380,11 +377,9 @@ impl Session {
                 if !self.shares() {
                     let statement =
                         self.caching.is_some().then(|| self.intern(text, types.bytes(), &seen));
-                    let undo = statement.is_some().then(|| Undo {
-                        name: name.into(),
-                        before: None,
-                        unnamed: None,
-                    });
+                    let undo = statement
+                        .is_some()
+                        .then(|| Box::new(Undo { name: name.into(), before: None, unnamed: None }));
                     self.label(name, seen, statement);
                     self.flow.push(Expect::Parse(undo));
                     return Up::Pass;
@@ -429,7 +424,7 @@ impl Session {
                 let unnamed = link.prepared.unnamed();
                 let mut answer = Vec::new();
                 write::backend::close_complete(&mut answer);
-                let undo = Undo { name: name.into(), before, unnamed };
+                let undo = Box::new(Undo { name: name.into(), before, unnamed });
                 self.flow.push(Expect::Say(answer.into(), Some(undo)));
                 Up::Instead(total)
             }
@@ -440,7 +435,9 @@ impl Session {
             Frontend::Close(target, name) => {
                 match target {
                     Target::Portal => self.portals.set(name, None),
-                    Target::Statement => drop(self.labels.remove(name)),
+                    Target::Statement => {
+                        self.labels.remove(name);
+                    }
                 }
                 self.flow.push(Expect::Close);
                 Up::Pass
@@ -471,12 +468,7 @@ impl Session {
         if let Some(caching) = &mut self.caching {
             caching.note_current(name);
         }
-        // Those that SQL deallocates are not taken out, so that from time to time all are.
-        if self.labels.len() >= LABELS {
-            self.labels = HashMap::default();
-            self.doubts_names = true;
-        }
-        self.labels.insert(name.into(), Label { seen, statement });
+        self.doubts_names |= !self.labels.insert(name, Label { seen, statement });
     }
 
     /// What is known of a text. Of a long one only the beginning is looked at; and one that is written so that its
