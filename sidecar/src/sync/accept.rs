@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::error::SyncError;
 use super::ids::{ModelId, TenantId};
+use super::look_ups;
 use super::work::{Named, Notified};
 
 /// Which of these are known as they are, and which models they are.
@@ -203,12 +204,12 @@ async fn find_or_make<'a>(
     let names: Vec<(TenantId, &Named)> = all.keys().copied().collect();
     let c = Columns::of(all);
     let known = prepare(transaction, KNOWN).await?;
-    let rows = transaction
-        .query(
-            &known,
-            &[&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys, &c.data],
-        )
-        .await?;
+    let rows = look_ups::query(
+        transaction,
+        &known,
+        &[&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys, &c.data],
+    )
+    .await?;
     note(&mut models, &names, &rows);
     if models.len() == all.len() {
         return Ok(models);

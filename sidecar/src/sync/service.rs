@@ -11,20 +11,7 @@ use super::handle::SyncHandle;
 use super::outside::Outside;
 use super::prune::Pruner;
 use super::replay;
-use crate::config::Config;
-use crate::db::{self, DbError, Pool, RecyclingMethod};
-
-/// What sync does with its tables is to look up some rows of them by key. Plans are kept, and the tables may have been empty
-/// when they were made: one that reads whole tables then would be used when they have millions of rows.
-const LOOK_UPS: &str = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off";
-
-/// Makes the pool that sync works with; no connection is opened yet.
-pub fn open_pool(config: &Config) -> Result<Pool, DbError> {
-    let timeout = Duration::from_secs(config.statement_timeout_secs);
-    // What fails because a connection is gone is tried again anyway.
-    let (most, recycling) = (config.sync.connections.max(4), RecyclingMethod::Fast);
-    db::open_pool(&config.database_url, most, timeout, recycling, LOOK_UPS)
-}
+use crate::db::Pool;
 
 /// The engine, and what works beside it.
 pub struct Service {
