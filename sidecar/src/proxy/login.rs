@@ -137,6 +137,15 @@ impl Newcomer {
             .into());
         }
         let cache = wanted.cache(registry)?;
+        if let Some((whose, most)) = cache.settings().share.as_ref().and_then(|share| share.full())
+        {
+            return Err(Report::fatal(
+                report::TOO_MANY_CONNECTIONS,
+                "sorry, too many clients already",
+            )
+            .hint(format!("The caches of {whose} have at most {most} clients together."))
+            .into());
+        }
         let entered = match cache.settings().auth {
             Auth::Passthrough => self.pass_through(registry, &cache, &wanted).await?,
             Auth::Scram => self.scram(registry, &cache, &wanted).await?,

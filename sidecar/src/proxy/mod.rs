@@ -8,7 +8,7 @@
 //!   client has prepared and set outlive the connection it did that on.
 //! - `registry` holds the `cache`s; each has `pool`s of `backend`s, which are connections to its `origin`.
 //! - `scram`, `password`, `verifiers`, `tls` and `endpoint` are about who is who; `cancel` about stopping the right query.
-//! - `observe` counts by template, `parser` looks into their texts; `settings` is what can be configured; `report` how Postgres tells of errors.
+//! - `share` bounds the clients of some caches. `observe` counts by template, `parser` looks into their texts; `settings` is what can be configured; `report` how Postgres tells of errors.
 
 pub(crate) mod backend;
 mod buffer;
@@ -31,6 +31,7 @@ mod scram;
 mod server;
 mod session;
 mod settings;
+mod share;
 mod startup;
 mod statements;
 mod stream;
@@ -45,4 +46,5 @@ pub use registry::ProxyError;
 pub use server::Proxy;
 pub(crate) use session::LOOKED_INTO;
 pub use settings::{Auth, CacheId, CacheSettings, Caches, PoolMode, ProxySettings, TlsSettings};
+pub use share::Share;
 pub(crate) use stream::tune;

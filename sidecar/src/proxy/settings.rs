@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::share::Share;
 use crate::cache::CachingSettings;
 use crate::reach::Reach;
 use crate::secret::Secret;
@@ -192,6 +194,9 @@ pub struct CacheSettings {
     /// Where its origin may be: of a cache that was made over REST, only where `[workspaces]` says.
     #[serde(skip)]
     pub reach: Option<Reach>,
+    /// What its clients count towards: of a cache that was made over REST, its workspace's.
+    #[serde(skip)]
+    pub share: Option<Arc<Share>>,
 }
 
 fn auth_query() -> String {
@@ -245,6 +250,7 @@ impl CacheSettings {
             max_templates: max_templates(),
             caching: None,
             reach: None,
+            share: None,
         }
     }
 

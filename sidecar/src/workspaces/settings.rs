@@ -26,6 +26,10 @@ pub struct WorkspaceSettings {
     pub max_cache_bytes: usize,
     /// The most memory that the caches of all workspaces may ask for together, in bytes.
     pub max_total_bytes: usize,
+    /// The most clients that the caches of one workspace have together.
+    pub max_clients: usize,
+    /// The most that the caches of all workspaces have together.
+    pub max_clients_total: usize,
     /// A file with 32 bytes, or 64 hexadecimal digits: what credentials in the settings of caches are sealed with.
     pub key_file: Option<PathBuf>,
     /// Days that the audit log is kept; 0 is for ever.
@@ -43,6 +47,8 @@ impl Default for WorkspaceSettings {
             max_caches_total: 10_000,
             max_cache_bytes: 256 << 20,
             max_total_bytes: 1 << 30,
+            max_clients: 1000,
+            max_clients_total: 5000,
             key_file: None,
             audit_days: 400,
         }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use support::{key_file, until};
 
-use super::setup::{Setup, blamed};
+use super::setup::{Setup, blamed, workspace};
 
 #[tokio::test]
 async fn queries_to_explain_rules_and_entries_have_bounds() -> Result<()> {
@@ -63,5 +63,36 @@ async fn who_waits_for_a_connection_of_its_own_waits_for_some_time_only() -> Res
     let refused = tokio::time::timeout(Duration::from_secs(20), waits).await?;
     let refused = refused.err().context("it was let in")?.downcast::<tokio_postgres::Error>()?;
     assert_eq!(refused.code().map(|code| code.code()), Some("57P03"), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_workspace_and_all_of_them_have_so_many_clients() -> Result<()> {
+    let setup = Setup::with(|config| {
+        config.workspaces.max_clients = 2;
+        config.workspaces.max_clients_total = 3;
+    })
+    .await?;
+    let (one, two) = (setup.create("one").await?, setup.create("two").await?);
+    let workspace = workspace(&setup.database, "other", &[("root", "owner")]).await?;
+    let other = setup.of(workspace);
+    let theirs = other.create("theirs").await?;
+    let told = async |cache: &str| -> Result<String> {
+        let refused = other.client(cache).await.err().context("it was let in")?;
+        let refused = refused.downcast::<tokio_postgres::Error>()?;
+        let refused = refused.as_db_error().context("no error of Postgres")?;
+        assert_eq!(refused.code().code(), "53300", "{refused:?}");
+        Ok(refused.hint().context("no hint")?.to_owned())
+    };
+    let (first, _second) = (other.client(&one).await?, other.client(&two).await?);
+    assert!(told(&one).await?.contains("a workspace have at most 2 clients"));
+    // It is the workspace that counts, whatever its caches become.
+    let put = other.put(&one, json!({"query_wait_secs": 3})).await?;
+    assert_eq!(put.status, 200, "{}", put.text);
+    assert!(told(&one).await?.contains("a workspace"));
+    let _third = other.client(&theirs).await?;
+    assert!(told(&theirs).await?.contains("all workspaces have at most 3 clients"));
+    drop(first);
+    until("there is room again", async || Ok(other.client(&one).await.is_ok())).await?;
     Ok(())
 }

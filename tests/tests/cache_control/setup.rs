@@ -37,6 +37,11 @@ impl Setup {
         Ok(Self { _cluster: cluster, database, sidecar, workspace })
     }
 
+    /// The same, with another workspace to create caches in.
+    pub(crate) fn of(self, workspace: i64) -> Self {
+        Self { workspace, ..self }
+    }
+
     pub(crate) fn body(&self, name: &str) -> Value {
         let address = self.database.address();
         json!({"cache": {"workspace": self.workspace, "name": name, "type": "postgres",

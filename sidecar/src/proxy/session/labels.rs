@@ -6,8 +6,9 @@ use std::sync::Arc;
 use crate::proxy::observe::Seen;
 use crate::proxy::statements::Statement;
 
-/// Statements whose templates are remembered by name.
+/// Statements whose templates are remembered by name, and the bytes that their names have together.
 const MOST: usize = 10_000;
+const MOST_BYTES: usize = 1 << 20;
 
 /// The longest name that is remembered so that it need not be looked up again, in bytes.
 const REMEMBERED: usize = 64;
@@ -23,6 +24,8 @@ pub(super) struct Label {
 #[derive(Default)]
 pub(super) struct Labels {
     by_name: HashMap<Box<[u8]>, Label, foldhash::fast::RandomState>,
+    /// Of all names.
+    bytes: usize,
     /// How often a name has got or lost its meaning.
     changes: u64,
 }
@@ -34,24 +37,30 @@ impl Labels {
 
     /// False when all others had to be forgotten, because statements that SQL deallocates are not taken out.
     pub(super) fn insert(&mut self, name: &[u8], label: Label) -> bool {
-        let has_room = self.by_name.len() < MOST;
+        let has_room = self.by_name.len() < MOST && self.bytes + name.len() <= MOST_BYTES;
         if !has_room {
             self.clear();
         }
         self.changes += 1;
-        self.by_name.insert(name.into(), label);
+        if self.by_name.insert(name.into(), label).is_none() {
+            self.bytes += name.len();
+        }
         has_room
     }
 
     /// Whether there was one.
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
-        let label = self.by_name.remove(name);
-        self.changes += u64::from(label.is_some());
-        label.is_some()
+        let was_there = self.by_name.remove(name).is_some();
+        if was_there {
+            self.changes += 1;
+            self.bytes -= name.len();
+        }
+        was_there
     }
 
     pub(super) fn clear(&mut self) {
         self.changes += 1;
+        self.bytes = 0;
         self.by_name = HashMap::default();
     }
 
@@ -122,5 +131,52 @@ impl Portals {
         if !self.named.is_empty() {
             self.named = HashMap::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::observe::Queries;
+
+    fn label(queries: &Queries, text: &[u8]) -> Label {
+        Label { seen: queries.see(text), statement: None }
+    }
+
+    #[test]
+    fn a_portal_is_made_of_what_the_name_means_now() {
+        let queries = Queries::new(9, [1; 16]);
+        let (mut labels, mut portals) = (Labels::default(), Portals::default());
+        labels.insert(b"a", label(&queries, b"SELECT 1"));
+        portals.bind(b"", b"a", &labels);
+        let first = portals.get(b"").cloned().expect("it is bound");
+        portals.bind(b"", b"a", &labels);
+        assert!(portals.get(b"").is_some_and(|seen| Arc::ptr_eq(seen, &first)));
+        labels.insert(b"a", label(&queries, b"SELECT 1, 2"));
+        portals.bind(b"", b"a", &labels);
+        assert!(portals.get(b"").is_some_and(|seen| !Arc::ptr_eq(seen, &first)));
+        labels.remove(b"a");
+        portals.bind(b"", b"a", &labels);
+        assert!(portals.get(b"").is_none());
+        portals.bind(b"", b"b", &labels);
+        labels.insert(b"b", label(&queries, b"SELECT 1"));
+        portals.set(b"", None);
+        portals.bind(b"", b"b", &labels);
+        assert!(portals.get(b"").is_some());
+    }
+
+    #[test]
+    fn names_have_room_for_so_many_and_so_long_ones() {
+        let queries = Queries::new(9, [1; 16]);
+        let mut labels = Labels::default();
+        for number in 0..16 {
+            let name = [&[number][..], &vec![b'x'; (64 << 10) - 1]].concat();
+            assert!(labels.insert(&name, label(&queries, b"SELECT 1")));
+            // Once more is no more.
+            assert!(number == 15 || labels.insert(&name, label(&queries, b"SELECT 1")));
+        }
+        assert!(!labels.insert(b"y", label(&queries, b"SELECT 1")));
+        assert!(labels.get(b"y").is_some() && labels.by_name.len() == 1);
+        assert!(labels.remove(b"y") && labels.bytes == 0);
     }
 }

@@ -43,6 +43,7 @@ use super::registry::Registry;
 use super::report::Report;
 use super::scram::Keys;
 use super::settings::{PoolMode, limit};
+use super::share::{Place, Share};
 use super::statements::Names;
 use super::stream::Stream;
 use crate::cache::Who;
@@ -137,6 +138,7 @@ pub(super) struct Session {
     scratch: Vec<u8>,
     /// Where answers are kept; `None` where they are not.
     caching: Option<Box<Caching>>,
+    _place: Option<Place>,
 }
 
 /// Whether strings end where standard SQL says, and no byte of a character looks like one of ASCII. Else what looks
@@ -184,6 +186,7 @@ impl Session {
             Source::Pool { .. } => cache.settings().pool_mode,
         };
         cache.enter();
+        let place = cache.settings().share.as_ref().map(Share::enter);
         registry.sessions().fetch_add(1, Relaxed);
         let caching = cache.engine(&client.wanted.database).map(|engine| {
             Box::new(Caching::new(Arc::clone(engine), Who::new(client.wanted, &client.settings)))
@@ -226,6 +229,7 @@ impl Session {
             active: Instant::now(),
             scratch: Vec::new(),
             caching,
+            _place: place,
         }
     }
 

@@ -1,7 +1,8 @@
 //! Makes the caches of workspaces known to the proxy, as the database has them.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::sync::Mutex;
 
@@ -12,7 +13,7 @@ use super::{Mistake, origin};
 use crate::cache::Budget;
 use crate::db::{self, DbError, Pool};
 use crate::proxy::registry::Registry;
-use crate::proxy::{CacheId, CacheSettings};
+use crate::proxy::{CacheId, CacheSettings, Share};
 use crate::reach::Reach;
 use crate::seal::{Purpose, Sealer};
 use crate::workspaces::WorkspaceSettings;
@@ -30,6 +31,9 @@ pub(crate) struct CacheKeeper {
     looking: Mutex<Looked>,
     /// The memory that all caches may take together.
     budget: Budget,
+    /// The clients that all caches may have together, and of that those of each workspace that has a cache.
+    clients_of_all: Arc<Share>,
+    clients_of: std::sync::Mutex<HashMap<i64, Weak<Share>>>,
 }
 
 /// What was found at the last look.
@@ -67,6 +71,8 @@ impl CacheKeeper {
             clients: host.zip(port),
             looking: Mutex::default(),
             budget: Budget::new(settings.max_total_bytes),
+            clients_of_all: Share::new("all workspaces", settings.max_clients_total, None),
+            clients_of: std::sync::Mutex::default(),
         })
     }
 
@@ -141,11 +147,25 @@ impl CacheKeeper {
         self.budget.check(bytes, given_up.unwrap_or(0))
     }
 
+    /// What the clients of a workspace's caches count towards.
+    fn clients_of(&self, workspace: i64) -> Arc<Share> {
+        let mut all = self.clients_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = all.get(&workspace).and_then(Weak::upgrade) {
+            return share;
+        }
+        all.retain(|_, share| share.strong_count() > 0);
+        let of_all = Arc::clone(&self.clients_of_all);
+        let share = Share::new("a workspace", self.settings.max_clients, Some(of_all));
+        all.insert(workspace, Arc::downgrade(&share));
+        share
+    }
+
     /// The proxy's settings of a cache; the error says why it can't be made.
     fn made(&self, row: &Row) -> Result<CacheSettings, String> {
         let sealed = row.credentials.as_deref();
         let credentials = Credentials::open(&row.id, sealed, self.sealer.as_ref())?;
         let mut made = row.settings()?.proxy(&row.hostname, row.port, &credentials, &self.reach)?;
+        made.share = Some(self.clients_of(row.workspace));
         if let Some(caching) = &mut made.caching {
             caching.budget = Some(self.budget.clone());
         }
