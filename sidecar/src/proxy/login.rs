@@ -20,6 +20,7 @@ use super::report::{self, Report};
 use super::scram::{self, Keys, ScramError};
 use super::session::{Client, Session, Source};
 use super::settings::{Auth, PoolMode, limit};
+use super::share::{Full, Place, Share};
 use super::startup::Wanted;
 use super::stream::{self, Stream};
 use super::{origin::ConnectError, random};
@@ -83,10 +84,11 @@ pub(super) async fn login(
         deadline: Instant::now() + registry.login_time().min(FIRST_PACKET),
     };
     let refusal = match Box::pin(newcomer.enter(registry)).await {
-        Ok((entered, cache)) => {
+        Ok((entered, cache, place)) => {
             let Newcomer { stream, input, output, .. } = newcomer;
             let Entered { key, source, params, settings, lease, wanted } = entered;
-            let client = Client { stream, input, output, key, source, params, settings, wanted };
+            let client =
+                Client { stream, input, output, key, source, params, settings, wanted, place };
             return Some((Session::new(Arc::clone(registry), cache, client), lease));
         }
         Err(refusal) => refusal,
@@ -115,7 +117,10 @@ struct Entered {
 }
 
 impl Newcomer {
-    async fn enter(&mut self, registry: &Arc<Registry>) -> Result<(Entered, Arc<Cache>), Refusal> {
+    async fn enter(
+        &mut self,
+        registry: &Arc<Registry>,
+    ) -> Result<(Entered, Arc<Cache>, Option<Place>), Refusal> {
         let wanted = timeout_at(self.deadline, self.first_packet(registry))
             .await
             .map_err(|_| too_late())??;
@@ -137,20 +142,17 @@ impl Newcomer {
             .into());
         }
         let cache = wanted.cache(registry)?;
-        if let Some((whose, most)) = cache.settings().share.as_ref().and_then(|share| share.full())
-        {
-            return Err(Report::fatal(
-                report::TOO_MANY_CONNECTIONS,
-                "sorry, too many clients already",
-            )
-            .hint(format!("The caches of {whose} have at most {most} clients together."))
-            .into());
-        }
+        // From here on: who waits for a connection counts as well.
+        let place = cache.settings().share.as_ref().map(Share::enter).transpose();
+        let place = place.map_err(|Full { whose, most }| {
+            Report::fatal(report::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+                .hint(format!("The caches of {whose} have at most {most} clients together."))
+        })?;
         let entered = match cache.settings().auth {
             Auth::Passthrough => self.pass_through(registry, &cache, &wanted).await?,
             Auth::Scram => self.scram(registry, &cache, &wanted).await?,
         };
-        Ok((entered, cache))
+        Ok((entered, cache, place))
     }
 
     /// Answers requests for encryption and for cancelling, until the client says what it wants.

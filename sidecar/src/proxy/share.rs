@@ -28,26 +28,38 @@ impl Share {
         Arc::new(Self { whose, most, clients: AtomicUsize::new(0), of })
     }
 
-    /// The first, from this one on, that has as many clients as it may have: whose caches these are, and how many.
-    pub(crate) fn full(&self) -> Option<(&'static str, usize)> {
-        if self.clients.load(Ordering::Relaxed) >= self.most {
-            return Some((self.whose, self.most));
+    /// One more client, from its login on, until what is given is dropped.
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<Place, Full> {
+        self.take()?;
+        Ok(Place(Arc::clone(self)))
+    }
+
+    fn take(&self) -> Result<(), Full> {
+        let more = |clients| (clients < self.most).then_some(clients + 1);
+        if self.clients.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            return Err(Full { whose: self.whose, most: self.most });
         }
-        self.of.as_ref()?.full()
+        let Some(of) = &self.of else { return Ok(()) };
+        let taken = of.take();
+        if taken.is_err() {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
     }
 
-    /// One more client, until what is given is dropped; also beyond the most, for those who log in at the same time.
-    pub(crate) fn enter(self: &Arc<Self>) -> Place {
-        self.count(|clients| clients.fetch_add(1, Ordering::Relaxed));
-        Place(Arc::clone(self))
-    }
-
-    fn count(&self, change: impl Fn(&AtomicUsize) -> usize) {
-        change(&self.clients);
+    fn give_back(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
         if let Some(of) = &self.of {
-            of.count(change);
+            of.give_back();
         }
     }
+}
+
+/// There are as many clients as there may be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) whose: &'static str,
+    pub(crate) most: usize,
 }
 
 /// That of one client.
@@ -56,7 +68,7 @@ pub(crate) struct Place(Arc<Share>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.count(|clients| clients.fetch_sub(1, Ordering::Relaxed));
+        self.0.give_back();
     }
 }
 
@@ -65,19 +77,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_has_its_most_and_all_have_theirs() {
+    fn each_has_its_most_and_all_have_theirs() -> Result<(), Full> {
         let all = Share::new("all", 3, None);
         let (one, other) =
             (Share::new("one", 2, Some(Arc::clone(&all))), Share::new("one", 2, Some(all)));
-        let first = one.enter();
-        assert_eq!(one.full(), None);
-        let second = one.enter();
-        assert_eq!((one.full(), other.full()), (Some(("one", 2)), None));
-        let third = other.enter();
-        assert_eq!(other.full(), Some(("all", 3)));
-        drop((first, third));
-        assert_eq!((one.full(), other.full()), (None, None));
-        drop(second);
-        assert_eq!(one.clients.load(Ordering::Relaxed), 0);
+        let (first, second) = (one.enter()?, one.enter()?);
+        assert_eq!(one.enter().err(), Some(Full { whose: "one", most: 2 }));
+        let third = other.enter()?;
+        assert_eq!(other.enter().err(), Some(Full { whose: "all", most: 3 }));
+        drop(first);
+        let fourth = other.enter()?;
+        drop((second, third, fourth));
+        assert_eq!(
+            (one.clients.load(Ordering::Relaxed), other.clients.load(Ordering::Relaxed)),
+            (0, 0)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn many_at_once_are_no_more() {
+        let share = Share::new("one", 10, None);
+        let entered: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| (0..10).filter_map(|_| share.enter().ok()).collect::<Vec<_>>())
+                })
+                .collect();
+            threads
+                .into_iter()
+                .flat_map(|thread| thread.join().expect("it does not panic"))
+                .collect()
+        });
+        assert_eq!(entered.len(), 10);
     }
 }

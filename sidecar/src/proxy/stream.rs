@@ -133,13 +133,20 @@ fn poll_receive<'a>(
 fn poll_send(socket: &impl Socket, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     loop {
         ready!(socket.poll_writable(cx))?;
+        let mut sent = None;
         let attempt = socket.attempt(Interest::WRITABLE, || {
             let send = || rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
-            Ok(rustix::io::retry_on_intr(send)?)
+            let count = rustix::io::retry_on_intr(send)?;
+            sent = Some(count);
+            // It took what it had room for.
+            if count < bytes.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
-        match attempt {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return Poll::Ready(done),
+        match (sent, attempt) {
+            (Some(count), _) => return Poll::Ready(Ok(count)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                return Poll::Ready(Err(error));
+            }
+            (None, _) => {}
         }
     }
 }

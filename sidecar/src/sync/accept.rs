@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 use serde_json::{Map, Value};
+use tokio_postgres::types::ToSql;
 
 use super::error::SyncError;
 use super::ids::{ModelId, TenantId};
@@ -141,7 +142,7 @@ pub async fn accept(
         said.1 = one.data.as_ref().or(said.1);
     }
     for _ in 0..ATTEMPTS {
-        let models = find_or_make(transaction, &all).await?;
+        let models = find_or_make(transaction, &all, true).await?;
         let ids: Vec<i64> = models.values().map(|id| id.0).collect();
         if make_due(transaction, &ids).await? == ids.len() as u64 {
             let of = |one: &Notified| models.get(&(one.tenant, &one.model)).copied();
@@ -158,7 +159,7 @@ pub(super) async fn ensure(
     named: &Named,
 ) -> Result<ModelId, SyncError> {
     let all = BTreeMap::from([((tenant, named), (None, None))]);
-    let found = find_or_make(transaction, &all).await?;
+    let found = find_or_make(transaction, &all, false).await?;
     let missing = || SyncError::Unexpected("a model that was made is not there".to_owned());
     found.into_values().next().ok_or_else(missing)
 }
@@ -196,20 +197,22 @@ pub(super) async fn make_records(
     Ok(())
 }
 
+/// `looks_up` where nothing follows in the transaction that takes more than some rows.
 async fn find_or_make<'a>(
     transaction: &Transaction<'_>,
     all: &BTreeMap<(TenantId, &'a Named), Said<'_>>,
+    looks_up: bool,
 ) -> Result<BTreeMap<(TenantId, &'a Named), ModelId>, SyncError> {
     let mut models = BTreeMap::new();
     let names: Vec<(TenantId, &Named)> = all.keys().copied().collect();
     let c = Columns::of(all);
     let known = prepare(transaction, KNOWN).await?;
-    let rows = look_ups::query(
-        transaction,
-        &known,
-        &[&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys, &c.data],
-    )
-    .await?;
+    let said: [&(dyn ToSql + Sync); 6] =
+        [&c.tenants, &c.classes, &c.keys, &c.parent_classes, &c.parent_keys, &c.data];
+    let rows = match looks_up {
+        true => look_ups::query(transaction, &known, &said).await?,
+        false => transaction.query(&known, &said).await?,
+    };
     note(&mut models, &names, &rows);
     if models.len() == all.len() {
         return Ok(models);

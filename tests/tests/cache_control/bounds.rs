@@ -96,3 +96,29 @@ async fn a_workspace_and_all_of_them_have_so_many_clients() -> Result<()> {
     until("there is room again", async || Ok(other.client(&one).await.is_ok())).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn who_logs_in_or_waits_is_among_the_clients() -> Result<()> {
+    let setup = Setup::with(|config| config.workspaces.max_clients = 2).await?;
+    let (one, two) = (setup.create("one").await?, setup.create("two").await?);
+    let narrow = json!({"max_origin_connections": 1, "query_wait_secs": 60});
+    assert_eq!(setup.put(&one, narrow).await?.status, 200);
+    let is_full = |refused: &anyhow::Error| {
+        let refused = refused.downcast_ref::<tokio_postgres::Error>();
+        refused.and_then(|error| error.code()).is_some_and(|code| code.code() == "53300")
+    };
+    let _holder = setup.client(&one).await?;
+    // One of these waits for a connection to the origin, and there is no room for the other.
+    let first = tokio::select! {
+        client = setup.client(&one) => client,
+        client = setup.client(&one) => client,
+    };
+    assert!(first.err().is_some_and(|refused| is_full(&refused)));
+    // Who comes at the same time finds no more room than there is.
+    let client = || setup.client(&two);
+    let clients = tokio::join!(client(), client(), client(), client());
+    let clients = [clients.0, clients.1, clients.2, clients.3];
+    let refused = clients.iter().filter_map(|client| client.as_ref().err());
+    assert!(refused.filter(|refused| is_full(refused)).count() >= 3);
+    Ok(())
+}

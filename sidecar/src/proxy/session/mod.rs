@@ -43,7 +43,7 @@ use super::registry::Registry;
 use super::report::Report;
 use super::scram::Keys;
 use super::settings::{PoolMode, limit};
-use super::share::{Place, Share};
+use super::share::Place;
 use super::statements::Names;
 use super::stream::Stream;
 use crate::cache::Who;
@@ -73,6 +73,8 @@ pub(super) struct Client {
     pub(super) settings: Params,
     /// What it asked for in its startup packet.
     pub(super) wanted: PoolKey,
+    /// Among those that may use such caches.
+    pub(super) place: Option<Place>,
 }
 
 /// A client's session.
@@ -186,7 +188,6 @@ impl Session {
             Source::Pool { .. } => cache.settings().pool_mode,
         };
         cache.enter();
-        let place = cache.settings().share.as_ref().map(Share::enter);
         registry.sessions().fetch_add(1, Relaxed);
         let caching = cache.engine(&client.wanted.database).map(|engine| {
             Box::new(Caching::new(Arc::clone(engine), Who::new(client.wanted, &client.settings)))
@@ -229,7 +230,7 @@ impl Session {
             active: Instant::now(),
             scratch: Vec::new(),
             caching,
-            _place: place,
+            _place: client.place,
         }
     }
 
