@@ -360,7 +360,7 @@ impl Backend {
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         loop {
-            match self.input.poll_fill(&mut cx, &mut self.stream) {
+            match self.input.poll_fill(&mut cx, &mut self.stream, false) {
                 std::task::Poll::Pending => return self.take_in_news(),
                 std::task::Poll::Ready(Ok(count)) if count > 0 => {}
                 std::task::Poll::Ready(_) => return false,
@@ -387,7 +387,7 @@ impl Backend {
             let _ = self.output.poll_drain(cx, &mut self.stream);
             loop {
                 self.input.reset();
-                match std::task::ready!(self.input.poll_fill(cx, &mut self.stream)) {
+                match std::task::ready!(self.input.poll_fill(cx, &mut self.stream, false)) {
                     Ok(count) if count > 0 => {}
                     _ => return std::task::Poll::Ready(()),
                 }

@@ -12,10 +12,10 @@ use super::stream::Stream;
 /// Bytes of a buffer as it is taken from the thread's store.
 const SIZE: usize = 16 << 10;
 
-/// Buffers that a thread keeps for the next to come; beyond, they are given back to the allocator.
 /// The most that is made room for of what is announced and not there.
 const AT_ONCE: usize = 1 << 20;
 
+/// Buffers that a thread keeps for the next to come; beyond, they are given back to the allocator.
 const KEPT: usize = 64;
 
 thread_local! {
@@ -112,13 +112,14 @@ impl Buffer {
         self.tail().reserve(missing);
     }
 
-    /// Reads once, what is there and fits; 0 is the end of the stream.
+    /// Reads once, what is there and fits; 0 is the end of the stream. See [`Stream::poll_fill`].
     pub(crate) fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
+        is_awaited: bool,
     ) -> Poll<io::Result<usize>> {
-        let read = stream.poll_fill(cx, || {
+        let read = stream.poll_fill(cx, is_awaited, || {
             if self.tail().len() == self.tail().capacity() {
                 self.expect(self.len() + SIZE);
             }
@@ -161,7 +162,7 @@ impl Buffer {
 
     /// Reads once, waiting for it.
     pub(crate) async fn fill(&mut self, stream: &mut Stream) -> io::Result<usize> {
-        std::future::poll_fn(|cx| self.poll_fill(cx, stream)).await
+        std::future::poll_fn(|cx| self.poll_fill(cx, stream, false)).await
     }
 
     /// Writes all, waiting for it.

@@ -41,15 +41,17 @@ impl Stream {
     }
 
     /// Reads once, what is there and fits in the room that `bytes` make; 0 is the end of the stream. `bytes` are only
-    /// asked for when there may be something to read: who has nothing to read needs no buffer.
+    /// asked for when there may be something to read: who has nothing to read needs no buffer. `is_awaited` says that the
+    /// last such call was made by this task and found nothing.
     pub(crate) fn poll_fill<'a>(
         &mut self,
         cx: &mut Context<'_>,
+        is_awaited: bool,
         bytes: impl FnOnce() -> &'a mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(stream) => poll_receive(stream, cx, bytes),
-            Self::Unix(stream) => poll_receive(stream, cx, bytes),
+            Self::Tcp(stream) => poll_receive(stream, cx, is_awaited, bytes),
+            Self::Unix(stream) => poll_receive(stream, cx, is_awaited, bytes),
             // It may hold what it has decrypted already.
             Self::Tls(stream) => {
                 tokio_util::io::poll_read_buf(Pin::new(stream.as_mut()), cx, bytes())
@@ -105,9 +107,15 @@ socket!(UnixStream);
 fn poll_receive<'a>(
     socket: &impl Socket,
     cx: &mut Context<'_>,
+    is_awaited: bool,
     bytes: impl FnOnce() -> &'a mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    ready!(socket.poll_readable(cx))?;
+    match is_awaited {
+        // Nothing has come since: what wakes this task then is still in place.
+        true if socket.attempt(Interest::READABLE, || Ok(())).is_err() => return Poll::Pending,
+        true => {}
+        false => ready!(socket.poll_readable(cx))?,
+    }
     let bytes = bytes();
     loop {
         let room = bytes.capacity() - bytes.len();
@@ -132,7 +140,6 @@ fn poll_receive<'a>(
 
 fn poll_send(socket: &impl Socket, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     loop {
-        ready!(socket.poll_writable(cx))?;
         let mut sent = None;
         let attempt = socket.attempt(Interest::WRITABLE, || {
             let send = || rustix::net::send(socket, bytes, SendFlags::NOSIGNAL);
@@ -146,7 +153,7 @@ fn poll_send(socket: &impl Socket, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<i
             (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => {
                 return Poll::Ready(Err(error));
             }
-            (None, _) => {}
+            (None, _) => ready!(socket.poll_writable(cx))?,
         }
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Follower<'a> {
         if is_held {
             return self.delivery.poll_ready(cx).map(Ok);
         }
-        match std::task::ready!(input.poll_fill(cx, stream)) {
+        match std::task::ready!(input.poll_fill(cx, stream, false)) {
             Ok(0) => Poll::Ready(Err(ReplicationError::Broken("the origin closed it".to_owned()))),
             Ok(_) => {
                 self.last_heard = Instant::now();

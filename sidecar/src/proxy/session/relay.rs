@@ -19,6 +19,15 @@ const PART: usize = 8 << 10;
 /// Reads of one session before another has its turn.
 const TURNS: usize = 64;
 
+/// From whom this task waits for something to read, so that it need not see to that again. Only good for one stay with a
+/// connection: who reads from either between two of them waits otherwise. And only because sessions have no budget of
+/// tokio's (`tokio::task::unconstrained`): who is put off by that waits for nothing.
+#[derive(Default)]
+struct Listening {
+    client: bool,
+    origin: bool,
+}
+
 impl Session {
     /// Waits, without a connection to the origin, until the client has something for it.
     pub(super) async fn wait_for_work(&mut self) -> Result<(), End> {
@@ -53,7 +62,7 @@ impl Session {
                     return Poll::Ready(Err(end));
                 }
                 self.poll_clock(cx, tick.as_mut())?;
-                match ready!(self.input.poll_fill(cx, &mut self.client)) {
+                match ready!(self.input.poll_fill(cx, &mut self.client, false)) {
                     Ok(count) if count > 0 => self.active = Instant::now(),
                     _ => return Poll::Ready(Err(End::ClientGone)),
                 }
@@ -82,9 +91,10 @@ impl Session {
     /// Passes messages both ways until the connection may be given back.
     pub(super) async fn relay(&mut self, link: &mut Backend) -> Result<(), End> {
         let mut tick = self.tick().map(|period| Box::pin(tokio::time::sleep(period)));
+        let mut listening = Listening::default();
         std::future::poll_fn(|cx| {
             self.poll_clock(cx, tick.as_mut())?;
-            self.poll_relay(cx, link)
+            self.poll_relay(cx, link, &mut listening)
         })
         .await
     }
@@ -93,7 +103,12 @@ impl Session {
         self.flow.is_empty() && self.status == TransactionStatus::Idle && self.up_rest == 0
     }
 
-    fn poll_relay(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Poll<Result<(), End>> {
+    fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Backend,
+        listening: &mut Listening,
+    ) -> Poll<Result<(), End>> {
         // What was read while there was no link, or before a pause.
         if !self.input.is_empty() && self.poll_pause(cx).is_ready() {
             self.on_client(link)?;
@@ -133,9 +148,9 @@ impl Session {
             }
             // Whose turn it is, is asked first: the other is then mostly not asked before it is its own.
             let client_first = self.flow.is_empty();
-            let is_progress = (client_first && self.poll_client(cx, link)?)
-                || self.poll_origin(cx, link)?
-                || (!client_first && self.poll_client(cx, link)?);
+            let is_progress = (client_first && self.poll_client(cx, link, listening)?)
+                || self.poll_origin(cx, link, listening)?
+                || (!client_first && self.poll_client(cx, link, listening)?);
             if !is_progress {
                 return Poll::Pending;
             }
@@ -146,7 +161,12 @@ impl Session {
     }
 
     /// Takes what the origin says, unless the client still has to take what it said before.
-    fn poll_origin(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Result<bool, End> {
+    fn poll_origin(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Backend,
+        listening: &mut Listening,
+    ) -> Result<bool, End> {
         if !self.output.is_drained() {
             // Others do not wait for a client that does not read.
             if let Some(caching) = &mut self.caching {
@@ -154,7 +174,9 @@ impl Session {
             }
             return Ok(false);
         }
-        match link.input.poll_fill(cx, &mut link.stream) {
+        let read = link.input.poll_fill(cx, &mut link.stream, listening.origin);
+        listening.origin = read.is_pending();
+        match read {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.on_origin(link)?;
                 if self.held {
@@ -169,11 +191,18 @@ impl Session {
     }
 
     /// Takes what the client says, unless the origin still has to take what it said before.
-    fn poll_client(&mut self, cx: &mut Context<'_>, link: &mut Backend) -> Result<bool, End> {
+    fn poll_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: &mut Backend,
+        listening: &mut Listening,
+    ) -> Result<bool, End> {
         if !link.output.is_drained() || self.terminated || self.held {
             return Ok(false);
         }
-        match self.input.poll_fill(cx, &mut self.client) {
+        let read = self.input.poll_fill(cx, &mut self.client, listening.client);
+        listening.client = read.is_pending();
+        match read {
             Poll::Ready(Ok(count)) if count > 0 => {
                 self.active = Instant::now();
                 self.on_client(link)?;

@@ -1,7 +1,6 @@
 //! How far changes are followed and rows are gone through, in the sidecar's database.
 
-use deadpool_postgres::ClientWrapper;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{ClientWrapper, GenericClient, Transaction};
 use integratedb_events::EventId;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -44,10 +43,7 @@ pub(super) async fn begin(client: &Client, head: EventId) -> Result<EventId, Syn
 }
 
 /// Moves the cursor up to this change.
-pub(super) async fn advance(
-    client: &impl deadpool_postgres::GenericClient,
-    to: EventId,
-) -> Result<(), SyncError> {
+pub(super) async fn advance(client: &impl GenericClient, to: EventId) -> Result<(), SyncError> {
     let (epoch, lsn, index) = columns(to);
     client.execute(ADVANCE, &[&epoch, &lsn, &index]).await?;
     Ok(())
