@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 # The sidecar and the tests never link the extension, and are built with one feature set.
 PACKAGES := -p integratedb-cache -p integratedb-claims -p integratedb-events -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-tests
 
-.PHONY: help demo test setup drivers ext build unit lint fuzz fmt bench clean
+.PHONY: help demo test setup drivers ext build tuned unit lint fuzz fmt bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -31,6 +31,9 @@ ext: setup ## build the extension and install it into the private Postgres
 
 build: ## the sidecar, optimised
 	cargo build --release -p integratedb-sidecar
+
+tuned: setup ext ## the sidecar, optimised for what it does most: half an hour
+	@scripts/tune.sh
 
 unit: ## the tests that need no Postgres
 	cargo nextest run -p integratedb-cache -p integratedb-claims -p integratedb-events -p integratedb-template -p integratedb-wire -p integratedb-sidecar -p integratedb-listener -p integratedb-sync-peers

@@ -33,16 +33,9 @@ for phase in $PHASES; do
 done
 has() { case " $TARGETS " in *" $1 "*) ;; *) return 1 ;; esac }
 HERE=$ROOT/bench/cache
-BINARY=$ROOT/target/release/integratedb
 
-if has cache; then
-    say "Building the sidecar, optimised"
-    (cd "$ROOT" && cargo build --quiet --release -p integratedb-sidecar)
-fi
-if has responder; then
-    say "Building the responder, optimised"
-    (cd "$ROOT" && cargo build --quiet --release -p integratedb-responder)
-fi
+if has cache; then build integratedb-sidecar; fi
+if has responder; then build integratedb-responder; fi
 
 # --- what is started here is stopped here, however this ends ---
 

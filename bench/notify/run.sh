@@ -30,11 +30,9 @@ for phase in $PHASES; do
     case " $ALL " in *" $phase "*) ;; *) die "there is no phase $phase, only: $ALL" ;; esac
 done
 HERE=$ROOT/bench/notify
-BINARY=$ROOT/target/release/integratedb
 LISTENER=$ROOT/target/release/integratedb-listener
 
-say "Building the sidecar and the listener, optimised"
-(cd "$ROOT" && cargo build --quiet --release -p integratedb-sidecar && cargo build --quiet --release -p integratedb-listener)
+build integratedb-sidecar integratedb-listener
 
 # --- what is started here is stopped here, however this ends ---
 

@@ -25,7 +25,6 @@ for target in $TARGETS; do
     case " $ALL " in *" $target "*) ;; *) die "there is no target $target, only: $ALL" ;; esac
 done
 HERE=$ROOT/bench/proxy
-BINARY=$ROOT/target/release/integratedb
 
 # A connection is an open file, on both sides.
 ulimit -S -n "$(ulimit -H -n)"
@@ -35,10 +34,7 @@ if [ "$files" != unlimited ] && [ "$IDLE" -gt $((files - 1000)) ]; then
     say "Only $files files may be open, so there will be $IDLE idle clients"
 fi
 
-case " $TARGETS" in *" proxy_"*)
-    say "Building the sidecar, optimised"
-    (cd "$ROOT" && cargo build --quiet --release -p integratedb-sidecar) ;;
-esac
+case " $TARGETS" in *" proxy_"*) build integratedb-sidecar ;; esac
 
 # --- what is started here is stopped here, however this ends ---
 

@@ -47,6 +47,8 @@ def write(path, benchmark, versions, settings, figures, medians):
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores",
         **versions,
+        # Which sidecar: as `make build` makes it, or `make tuned`.
+        "program": pathlib.Path(os.environ.get("PROGRAM") or "target/release/integratedb").parent.name,
         "settings": settings,
         "figures": figures,
         "medians": medians,

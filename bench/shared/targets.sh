@@ -25,4 +25,15 @@ is_ready() { # PID
     done
 }
 
+# Builds what is measured, optimised, and sets BINARY to the sidecar. PROGRAM is a sidecar that is there already.
+build() { # PACKAGE…
+    local package
+    BINARY=${PROGRAM:-$ROOT/target/release/integratedb}
+    for package; do
+        [ "$package" != integratedb-sidecar ] || [ -z "${PROGRAM:-}" ] || continue
+        say "Building $package, optimised"
+        (cd "$ROOT" && cargo build --quiet --release -p "$package")
+    done
+}
+
 stop_one() { { kill "$1" && wait "$1"; } 2>/dev/null || true; }

@@ -30,11 +30,9 @@ for phase in $PHASES; do
     case " $ALL " in *" $phase "*) ;; *) die "there is no phase $phase, only: $ALL" ;; esac
 done
 HERE=$ROOT/bench/sync
-BINARY=$ROOT/target/release/integratedb
 PEERS=$ROOT/target/release/integratedb-sync-peers
 
-say "Building the sidecar and its peers, optimised"
-(cd "$ROOT" && cargo build --quiet --release -p integratedb-sidecar && cargo build --quiet --release -p integratedb-sync-peers)
+build integratedb-sidecar integratedb-sync-peers
 
 # --- what is started here is stopped here, however this ends ---
 
