@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use integratedb_sidecar::Config;
+use integratedb_sidecar::proxy::{Auth, PoolMode};
 use integratedb_wire::tag::backend as tag;
-use integratedb_wire::{ProtocolVersion, write};
+use integratedb_wire::{ProtocolVersion, TransactionStatus, write};
 use support::{Cluster, Database, RawClient, Sidecar, add_caches, cache, cache_id, connect, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
 struct Setup {
@@ -307,5 +311,155 @@ async fn a_session_goes_on_with_what_a_reload_made_of_its_cache() -> Result<()> 
         .await?;
     setup.connect("session").await?.batch_execute("SELECT 1").await?;
     setup.connect("pass").await?.batch_execute("SELECT 1").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn statements_have_so_much_room_and_not_more() -> Result<()> {
+    let mut setup =
+        Setup::with(|config| all(config, |cache| cache.max_statement_bytes = 100_000)).await?;
+    let (first, second) =
+        (setup.connect("transaction").await?, setup.connect("transaction").await?);
+    let text = |number| format!("SELECT {number} /* {} */", "x".repeat(20_000));
+    let mut kept = Vec::new();
+    let error = loop {
+        ensure!(kept.len() < 10, "there is room for everything");
+        match first.prepare(&text(kept.len())).await {
+            Ok(statement) => kept.push(statement),
+            Err(error) => break Err::<(), _>(error),
+        }
+    };
+    let expected = "the prepared statements of the cache's clients take too much memory";
+    assert_eq!(told(error)?, ("53400".to_owned(), expected.to_owned()));
+    // What there is goes on, in a block too, and one without a name takes nobody's room.
+    assert_eq!(first.query_one(&kept[0], &[]).await?.get::<_, i32>(0), 0);
+    second.batch_execute("BEGIN").await?;
+    assert_eq!(second.query_typed("SELECT 7", &[]).await?[0].get::<_, i32>(0), 7);
+    second.batch_execute("COMMIT").await?;
+    assert_eq!(told(second.prepare("SELECT 7").await)?.0, "53400");
+    // What is deallocated makes room, and so does who leaves.
+    let many = kept.len();
+    kept.clear();
+    first.batch_execute("SELECT 1").await?;
+    drop(second.prepare("SELECT 7").await?);
+    for number in 0..many {
+        kept.push(first.prepare(&text(number)).await?);
+    }
+    let metrics = setup.sidecar.get("/metrics").await?.text;
+    let name = "integratedb_proxy_statement_bytes{cache=\"transaction\"} ";
+    let taken = metrics.lines().find_map(|line| line.strip_prefix(name)?.parse::<usize>().ok());
+    ensure!(taken.is_some_and(|bytes| bytes > many * 20_000), "{metrics}");
+    drop((kept, first));
+    let has_room = async || {
+        let mut kept = Vec::new();
+        while kept.len() < many
+            && let Ok(statement) = second.prepare(&text(kept.len() + 10)).await
+        {
+            kept.push(statement);
+        }
+        Ok(kept.len() == many)
+    };
+    until("there is room for as many", has_room).await?;
+    let mut kept = Vec::new();
+    while let Ok(statement) = second.prepare(&text(kept.len())).await {
+        kept.push(statement);
+    }
+    // A reload makes room at once.
+    setup.sidecar.reload(|config| all(config, |cache| cache.max_statement_bytes = 200_000)).await?;
+    until("there is more room", async || Ok(second.prepare(&text(99)).await.is_ok())).await
+}
+
+#[tokio::test]
+async fn who_asks_much_and_reads_nothing_gets_all_answers_later() -> Result<()> {
+    const MANY: usize = 100_000;
+    let setup = Setup::with(|_| {}).await?;
+    for cache in ["pass", "session", "transaction"] {
+        let mut client =
+            RawClient::login(setup.sidecar.proxy(), "app", "secret", "shop", cache).await?;
+        // Nothing is answered until the first is over.
+        let mut bytes = Vec::new();
+        write::frontend::query(&mut bytes, b"SELECT pg_sleep(1)")?;
+        for _ in 0..MANY {
+            write::frontend::sync(&mut bytes);
+        }
+        client.send(&bytes).await?;
+        client.read_to(tag::READY).await?.context("the first is not answered")?;
+        for number in 0..MANY {
+            let message = client.read().await?;
+            ensure!(message.is_some_and(|m| m.tag == tag::READY), "{cache}: answer {number}");
+        }
+        // A batch that is not complete, of which the origin would tell only at its end.
+        bytes.clear();
+        for number in 0..10_000 {
+            let name = format!("s{number}");
+            write::frontend::parse(&mut bytes, name.as_bytes(), b"SELECT 1", &[])?;
+        }
+        write::frontend::sync(&mut bytes);
+        client.send(&bytes).await?;
+        for number in 0..10_000 {
+            let message = client.read().await?;
+            ensure!(
+                message.is_some_and(|m| m.tag == tag::PARSE_COMPLETE),
+                "{cache}: statement {number}"
+            );
+        }
+        client.read_to(tag::READY).await?.context("the batch does not end")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_is_owed_much_is_read_no_further() -> Result<()> {
+    const MANY: usize = 20_000;
+    let origin = TcpListener::bind("127.0.0.1:0").await?;
+    let address = origin.local_addr()?;
+    let setup = Setup::with(|config| {
+        all(config, |cache| {
+            cache.auth = Auth::Passthrough;
+            cache.pool_mode = PoolMode::Session;
+            cache.origin = format!("postgres://{address}?sslmode=disable");
+        });
+    })
+    .await?;
+    let ask = async {
+        let mut client =
+            RawClient::login(setup.sidecar.proxy(), "app", "secret", "shop", "pass").await?;
+        let mut bytes = Vec::new();
+        (0..MANY).for_each(|_| write::frontend::sync(&mut bytes));
+        client.send(&bytes).await?;
+        for number in 0..MANY {
+            let message = client.read().await?;
+            ensure!(message.is_some_and(|m| m.tag == tag::READY), "answer {number}");
+        }
+        anyhow::Ok(())
+    };
+    let answer = async {
+        let (mut stream, _) = origin.accept().await?;
+        let length = usize::try_from(stream.read_u32().await?)?;
+        stream.read_exact(&mut vec![0; length - 4]).await?;
+        let mut bytes = Vec::new();
+        write::backend::authentication_ok(&mut bytes);
+        write::backend::ready(&mut bytes, TransactionStatus::Idle);
+        stream.write_all(&bytes).await?;
+        let (mut answered, mut most) = (0, 0);
+        while answered < MANY {
+            // As much as comes while nothing is answered: it comes at once, or not at all.
+            let mut asked = Vec::new();
+            let silence = Duration::from_millis(300);
+            while let Ok(count) = timeout(silence, stream.read_buf(&mut asked)).await {
+                ensure!(count? > 0, "the proxy hung up");
+            }
+            // Sync and Flush, both without a body.
+            let syncs = asked.chunks(5).filter(|message| message[0] == b'S').count();
+            most = most.max(syncs);
+            bytes.clear();
+            (0..syncs).for_each(|_| write::backend::ready(&mut bytes, TransactionStatus::Idle));
+            stream.write_all(&bytes).await?;
+            answered += syncs;
+        }
+        Ok(most)
+    };
+    let ((), most) = tokio::try_join!(ask, answer)?;
+    ensure!((1000..=4096).contains(&most), "{most} were passed on at once");
     Ok(())
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::observe::Queries;
 use super::origin::Origin;
 use super::pool::{Figures, Pool, PoolKey};
+use super::room::Room;
 use super::settings::{CacheId, CacheSettings, limit};
 use super::statements::Statements;
 use super::verifiers::Verifiers;
@@ -120,6 +121,10 @@ impl Cache {
             }
             _ => None,
         };
+        let room = match before {
+            Some(before) => Arc::clone(before.statements.room()),
+            None => Arc::new(Room::new(settings.max_statement_bytes)),
+        };
         let most = match settings.max_origin_connections {
             0 => Semaphore::MAX_PERMITS,
             most => most,
@@ -130,7 +135,7 @@ impl Cache {
             verifiers,
             pools: Mutex::default(),
             slots: Arc::new(Semaphore::new(most)),
-            statements: Statements::default(),
+            statements: Statements::new(room),
             queries,
             following,
             key,
@@ -273,6 +278,9 @@ impl Cache {
     /// longer, unless `next` goes on with it, even if sessions still use this one.
     pub(crate) fn retire(&self, next: Option<&Self>) {
         self.retired.store(true, Ordering::Relaxed);
+        if let Some(next) = next {
+            next.statements.room().set_most(next.settings.max_statement_bytes);
+        }
         let kept = next.and_then(|next| next.following.as_ref());
         if let Some(following) = &self.following
             && !kept.is_some_and(|kept| Arc::ptr_eq(kept, following))

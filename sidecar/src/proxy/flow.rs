@@ -120,6 +120,10 @@ pub(crate) enum Answered {
     Unexpected,
 }
 
+/// Answers owed beyond which no more is taken from the client, which mostly does not read: what is noted of each takes
+/// more than it took to ask.
+const MOST: usize = 4096;
+
 /// The answers still owed.
 #[derive(Debug, Default)]
 pub(crate) struct Flow {
@@ -143,6 +147,11 @@ impl Flow {
     /// Whether an answer is still to come.
     pub(crate) fn is_owed(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether so much is owed that the client has to wait with more.
+    pub(crate) fn is_long(&self) -> bool {
+        self.queue.len() >= MOST
     }
 
     /// Whether nothing is owed, and no batch is open that a Sync would end: with it, so is a transaction.

@@ -55,6 +55,12 @@ fn write_all(registry: &Registry, out: &mut String) -> std::fmt::Result {
     for cache in &caches {
         writeln!(out, "integratedb_proxy_pinned{{cache=\"{}\"}} {}", cache.id(), cache.pinned())?;
     }
+    let help = "Texts and names of prepared statements that clients have, and the proxy keeps.";
+    head(out, "integratedb_proxy_statement_bytes", "gauge", help)?;
+    for cache in &caches {
+        let taken = cache.statements().room().taken();
+        writeln!(out, "integratedb_proxy_statement_bytes{{cache=\"{}\"}} {taken}", cache.id())?;
+    }
     head(
         out,
         "integratedb_proxy_waiting",

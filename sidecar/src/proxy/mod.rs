@@ -8,7 +8,8 @@
 //!   client has prepared and set outlive the connection it did that on.
 //! - `registry` holds the `cache`s; each has `pool`s of `backend`s, which are connections to its `origin`.
 //! - `scram`, `password`, `verifiers`, `tls` and `endpoint` are about who is who; `cancel` about stopping the right query.
-//! - `share` bounds the clients of some caches. `observe` counts by template, `parser` looks into their texts; `settings` is what can be configured; `report` how Postgres tells of errors.
+//! - `share` bounds the clients of some caches, `room` what their statements take. `observe` counts by template, `parser` looks
+//!   into their texts; `settings` is what can be configured; `report` how Postgres tells of errors.
 
 pub(crate) mod backend;
 mod buffer;
@@ -27,6 +28,7 @@ mod pool;
 pub(crate) mod random;
 pub(crate) mod registry;
 mod report;
+mod room;
 mod scram;
 mod server;
 mod session;

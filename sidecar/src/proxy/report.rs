@@ -87,5 +87,7 @@ pub(crate) const IDLE_IN_TRANSACTION: &str = "25P03";
 pub(crate) const IDLE_SESSION: &str = "57P05";
 /// A query that took too long.
 pub(crate) const QUERY_CANCELED: &str = "57014";
+/// A limit that is set for all.
+pub(crate) const CONFIGURATION_LIMIT: &str = "53400";
 /// A limit of the proxy that a statement exceeds.
 pub(crate) const PROGRAM_LIMIT: &str = "54000";

@@ -185,6 +185,9 @@ pub struct CacheSettings {
     /// Prepared statements kept on one connection to the origin; the one unused for longest goes first.
     #[serde(default = "max_prepared_statements")]
     pub max_prepared_statements: usize,
+    /// Bytes of the texts and names of prepared statements that clients have, altogether; beyond, none gets a name.
+    #[serde(default = "max_statement_bytes")]
+    pub max_statement_bytes: usize,
     /// Templates whose figures are kept; what is beyond is counted together.
     #[serde(default = "max_templates")]
     pub max_templates: usize,
@@ -223,6 +226,9 @@ fn server_reset_query() -> String {
 const fn max_prepared_statements() -> usize {
     1000
 }
+const fn max_statement_bytes() -> usize {
+    256 << 20
+}
 const fn max_templates() -> usize {
     5000
 }
@@ -247,6 +253,7 @@ impl CacheSettings {
             origin_lifetime_secs: origin_lifetime_secs(),
             server_reset_query: server_reset_query(),
             max_prepared_statements: max_prepared_statements(),
+            max_statement_bytes: max_statement_bytes(),
             max_templates: max_templates(),
             caching: None,
             reach: None,
@@ -264,6 +271,9 @@ impl CacheSettings {
         }
         if self.auth == Auth::Scram && self.auth_url.is_none() {
             return Err("auth = \"scram\" needs an auth_url, of a user who may read verifiers");
+        }
+        if self.max_statement_bytes == 0 {
+            return Err("max_statement_bytes has to be at least 1");
         }
         if self.pool_size == 0 {
             return Err("pool_size has to be at least 1");

@@ -13,6 +13,7 @@ use siphasher::sip128::SipHasher13;
 
 use super::observe::Seen;
 use super::params::Params;
+use super::room::{EACH, Room, Taken};
 
 /// A statement as a client prepared it.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct Statement {
     /// Stands for text, types and how its constants are read.
     pub(crate) hash: u128,
     pub(crate) seen: Arc<Seen>,
+    _taken: Taken,
 }
 
 /// The settings that decide what a constant means when its statement is prepared. A statement is only shared where
@@ -56,10 +58,10 @@ impl Statement {
 }
 
 /// All statements that some client has.
-#[derive(Default)]
 pub(crate) struct Statements {
     state: Mutex<State>,
     hasher: RandomState,
+    room: Arc<Room>,
 }
 
 #[derive(Default)]
@@ -69,6 +71,20 @@ struct State {
 }
 
 impl Statements {
+    /// None, which take from `room` as they come.
+    pub(crate) fn new(room: Arc<Room>) -> Self {
+        Self { state: Mutex::default(), hasher: RandomState::new(), room }
+    }
+
+    pub(crate) const fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// How many bytes they and their names may take where these are taken.
+    pub(crate) fn limit_reached(&self) -> Option<usize> {
+        self.room.is_full().then(|| self.room.most())
+    }
+
     /// The statement with this text and these types, read in this way.
     pub(crate) fn intern(
         &self,
@@ -99,6 +115,7 @@ impl Statements {
                 SipHasher13::new().hash(&[&text[..], &length, reading, types].concat()).into()
             },
             seen: Arc::clone(seen),
+            _taken: self.room.take(EACH + text.len() + types.len() + reading.len()),
         });
         // What nobody has any more goes when the map has doubled since it last went.
         if state.by_hash.len() == state.by_hash.capacity() {
@@ -110,15 +127,23 @@ impl Statements {
 }
 
 /// A client's names.
-#[derive(Default)]
 pub(crate) struct Names {
     unnamed: Option<Arc<Statement>>,
-    named: HashMap<Box<[u8]>, Arc<Statement>>,
+    named: HashMap<Box<[u8]>, (Arc<Statement>, Taken)>,
+    room: Arc<Room>,
 }
 
 impl Names {
+    /// None, which take from `room` as they come.
+    pub(crate) fn new(room: Arc<Room>) -> Self {
+        Self { unnamed: None, named: HashMap::new(), room }
+    }
+
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Arc<Statement>> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() {
+            return self.unnamed.as_ref();
+        }
+        self.named.get(name).map(|(statement, _)| statement)
     }
 
     /// Gives a name, or takes it away; gives what had it before.
@@ -127,16 +152,22 @@ impl Names {
         name: &[u8],
         statement: Option<Arc<Statement>>,
     ) -> Option<Arc<Statement>> {
-        match statement {
-            statement if name.is_empty() => std::mem::replace(&mut self.unnamed, statement),
-            Some(statement) => self.named.insert(name.into(), statement),
+        let before = match statement {
+            statement if name.is_empty() => {
+                return std::mem::replace(&mut self.unnamed, statement);
+            }
+            Some(statement) => {
+                let taken = self.room.take(EACH + name.len());
+                self.named.insert(name.into(), (statement, taken))
+            }
             None => self.named.remove(name),
-        }
+        };
+        before.map(|(statement, _)| statement)
     }
 
     /// Those that have a name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Statement)> {
-        self.named.iter().map(|(name, statement)| (&**name, &**statement))
+        self.named.iter().map(|(name, (statement, _))| (&**name, &**statement))
     }
 
     /// DEALLOCATE ALL, DISCARD ALL
@@ -229,9 +260,32 @@ impl Prepared {
 mod tests {
     use super::*;
 
+    fn statements() -> Statements {
+        Statements::new(Arc::new(Room::new(10_000)))
+    }
+
+    #[test]
+    fn statements_and_names_take_room_as_long_as_they_are_there() {
+        let room = Arc::new(Room::new(1000));
+        let statements = Statements::new(Arc::clone(&room));
+        let mut names = Names::new(room);
+        let seen = Seen::for_tests();
+        names.set(b"a", Some(statements.intern(&[b'x'; 300], b"", b"", &seen)));
+        assert_eq!(statements.limit_reached(), None);
+        // The same again is only one more name.
+        names.set(b"b", Some(statements.intern(&[b'x'; 300], b"", b"", &seen)));
+        assert_eq!(statements.limit_reached(), Some(1000));
+        names.set(b"b", None);
+        assert_eq!(statements.limit_reached(), None);
+        names.set(&[b'c'; 300], names.get(b"a").cloned());
+        assert_eq!(statements.limit_reached(), Some(1000));
+        names.clear_named();
+        assert_eq!(statements.limit_reached(), None);
+    }
+
     #[test]
     fn equal_statements_are_one_as_long_as_somebody_has_them() {
-        let statements = Statements::default();
+        let statements = statements();
         let seen = Seen::for_tests();
         let a = statements.intern(b"SELECT 1", b"", b"UTC", &seen);
         assert_eq!(a.id, statements.intern(b"SELECT 1", b"", b"UTC", &seen).id);
@@ -244,7 +298,7 @@ mod tests {
 
     #[test]
     fn the_one_unused_for_longest_goes_first() {
-        let statements = Statements::default();
+        let statements = statements();
         let seen = Seen::for_tests();
         let make = |text: &str| statements.intern(text.as_bytes(), b"", b"", &seen);
         let (a, b, c) = (make("a"), make("b"), make("c"));

@@ -14,10 +14,17 @@ use integratedb_wire::bind_names;
 
 use crate::cache::{Engine, Identity, Plan, ReadAnswer, Reading, Values, Who};
 use crate::proxy::observe::Seen;
+use crate::proxy::room::{EACH, Room, Taken};
 use crate::proxy::statements::Statement;
 
 /// Statements known to be current, at most.
 const NAMES: usize = 10_000;
+
+/// The longest name of one, in bytes. One with a longer name goes to the origin.
+const LONGEST_NAME: usize = 256;
+
+/// Messages kept back beyond which the origin is told of them.
+const MOST_KEPT_BACK: usize = 1000;
 
 /// A session's part of the cache.
 pub(super) struct Caching {
@@ -81,6 +88,7 @@ struct KeptBack {
     /// The name it gives.
     name: Box<[u8]>,
     message: Box<[u8]>,
+    _taken: Taken,
 }
 
 /// A unit under way.
@@ -275,7 +283,7 @@ impl Caching {
     /// The statement with this name is prepared or run at the origin.
     pub(super) fn note_current(&mut self, name: &[u8]) {
         let epoch = self.engine.epoch();
-        if self.born == epoch {
+        if self.born == epoch || name.len() > LONGEST_NAME {
             return;
         }
         if self.current.0 != epoch || self.current.1.len() >= NAMES {
@@ -321,9 +329,15 @@ impl Caching {
     }
 
     /// A Parse was answered that the origin does not know of.
-    pub(super) fn keep_back(&mut self, name: &[u8], message: &[u8]) {
+    pub(super) fn keep_back(&mut self, name: &[u8], message: &[u8], room: &Arc<Room>) {
         self.drop_kept_back(name);
-        self.unsent.push(KeptBack { name: name.into(), message: message.into() });
+        let taken = room.take(EACH + name.len() + message.len());
+        self.unsent.push(KeptBack { name: name.into(), message: message.into(), _taken: taken });
+    }
+
+    /// Whether so many are kept back that the origin is to learn of them first.
+    pub(super) fn keeps_back_enough(&self) -> bool {
+        self.unsent.len() >= MOST_KEPT_BACK
     }
 
     /// Whether a Parse with this name is kept back.

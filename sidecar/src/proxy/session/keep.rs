@@ -80,6 +80,7 @@ impl Session {
             || self.unsound
             || self.status != TransactionStatus::Idle
             || caching.unit_left > 0
+            || caching.keeps_back_enough()
             || self.terminated
         {
             return Kept::No;
@@ -262,7 +263,8 @@ impl Session {
                     self.names.set(parse.name, Some(statement));
                 } else {
                     self.label(parse.name, subject.seen, Some(statement));
-                    caching.keep_back(parse.name, parse.message);
+                    let room = self.cache.statements().room();
+                    caching.keep_back(parse.name, parse.message, room);
                 }
             }
             Unit::Extended(_) | Unit::Preparation { .. } => {}
@@ -274,7 +276,7 @@ impl Session {
                     let mut close = Vec::new();
                     write::frontend::close(&mut close, Target::Statement, b"")
                         .expect("a short name");
-                    caching.keep_back(b"", &close);
+                    caching.keep_back(b"", &close, self.cache.statements().room());
                 }
             }
         }
@@ -288,7 +290,8 @@ impl Session {
                 Some(Subject { seen, statement: None })
             }
             Unit::Extended(Extended { parse: Some(parse), .. }) => {
-                if !parse.name.is_empty() && self.may_be_taken(parse.name) {
+                let is_refused = !parse.name.is_empty() && self.may_be_taken(parse.name);
+                if is_refused || self.lacks_room(parse.name, parse.text, parse.types).is_some() {
                     return None;
                 }
                 let seen = self.look_at(parse.text)?;
@@ -321,6 +324,16 @@ impl Session {
 
     pub(super) fn intern(&self, text: &[u8], types: &[u8], seen: &Arc<Seen>) -> Arc<Statement> {
         self.cache.statements().intern(text, types, &reading(&self.params), seen)
+    }
+
+    /// How much all statements may take, where nothing is left for this one. Without a name, one that is not long finds
+    /// room once the one before is gone; and a name that is taken gives none to another.
+    pub(super) fn lacks_room(&self, name: &[u8], text: &[u8], types: &[u8]) -> Option<usize> {
+        let needs_none = match name {
+            b"" => !self.flow.is_owed() && text.len() + types.len() <= LOOKED_INTO,
+            name => self.names.get(name).is_some(),
+        };
+        if needs_none { None } else { self.cache.statements().limit_reached() }
     }
 
     /// Whether the origin may refuse to give this name to a statement.

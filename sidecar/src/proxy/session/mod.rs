@@ -187,6 +187,7 @@ impl Session {
             Source::Own => PoolMode::Session,
             Source::Pool { .. } => cache.settings().pool_mode,
         };
+        let room = Arc::clone(cache.statements().room());
         cache.enter();
         registry.sessions().fetch_add(1, Relaxed);
         let caching = cache.engine(&client.wanted.database).map(|engine| {
@@ -202,7 +203,7 @@ impl Session {
             source: client.source,
             mode,
             flow: Flow::default(),
-            names: Names::default(),
+            names: Names::new(room),
             labels: Labels::default(),
             doubts_names: false,
             portals: Portals::default(),

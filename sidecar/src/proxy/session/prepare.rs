@@ -12,7 +12,7 @@ use super::up::{Up, watch};
 use crate::proxy::backend::Backend;
 use crate::proxy::flow::{Expect, Undo};
 use crate::proxy::observe::Seen;
-use crate::proxy::report::Report;
+use crate::proxy::report::{self, Report};
 use crate::proxy::statements::Statement;
 
 impl Session {
@@ -31,7 +31,8 @@ impl Session {
             self.prepare(link, &other, false);
             self.write_parse(&statement, &other.name);
             let name = String::from_utf8_lossy(name);
-            self.refuse("42P05", format!("prepared statement \"{name}\" already exists"));
+            let message = format!("prepared statement \"{name}\" already exists");
+            self.refuse(&Report::error("42P05", message));
             return Up::Instead(total);
         }
         let before = self.names.set(name, Some(Arc::clone(&statement)));
@@ -114,16 +115,30 @@ impl Session {
         } else {
             format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name))
         };
+        self.fail(&Report::error("26000", message));
+    }
+
+    pub(super) fn refuse_for_room(&mut self, most: usize) {
+        let message = "the prepared statements of the cache's clients take too much memory";
+        self.fail(
+            &Report::error(report::CONFIGURATION_LIMIT, message)
+                .detail(format!("Their texts and names may have {most} bytes together."))
+                .hint("Deallocate statements, or raise max_statement_bytes of the cache."),
+        );
+    }
+
+    /// Has the origin fail here, for the client with this error.
+    fn fail(&mut self, report: &Report) {
         write::frontend::bind_text(&mut self.scratch, b"", b"integratedb_none", &[])
             .expect("a short name without zero bytes");
-        self.refuse("26000", message);
+        self.refuse(report);
     }
 
     /// The origin was made to fail here, as it would have by itself with only this client, so that what was sent
     /// before and after is treated as it should; the client gets this error in place of the origin's.
-    fn refuse(&mut self, code: &'static str, message: String) {
+    fn refuse(&mut self, report: &Report) {
         let mut bytes = Vec::new();
-        Report::error(code, message).write(&mut bytes);
+        report.write(&mut bytes);
         self.flow.push(Expect::Fail(bytes.into()));
     }
 

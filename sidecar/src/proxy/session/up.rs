@@ -69,6 +69,16 @@ impl Session {
                 at += count;
                 continue;
             }
+            if self.flow.is_long() {
+                self.say_own();
+                if self.flow.is_long() && self.flow.is_copying_in() {
+                    return Err(violation("too many messages that are no data of the COPY"));
+                }
+                if self.flow.is_long() && !self.unsound {
+                    self.held = true;
+                    break;
+                }
+            }
             if self.caching.is_some() {
                 match self.answer_if_not_tried(rest) {
                     Kept::Answered(count) => {
@@ -375,6 +385,13 @@ impl Session {
             Frontend::Parse { name, text, types } => {
                 let seen = self.see(text);
                 if !self.shares() {
+                    if self.caching.is_some()
+                        && !self.flow.is_skipping()
+                        && let Some(most) = self.lacks_room(name, text, types.bytes())
+                    {
+                        self.refuse_for_room(most);
+                        return Up::Instead(total);
+                    }
                     let statement =
                         self.caching.is_some().then(|| self.intern(text, types.bytes(), &seen));
                     let undo = statement
@@ -391,6 +408,10 @@ impl Session {
                 let is_unsure = !name.is_empty() && self.is_unsure(name);
                 if is_unsure || self.touched.is_any() && self.flow.is_owed() {
                     return Up::Hold;
+                }
+                if let Some(most) = self.lacks_room(name, text, types.bytes()) {
+                    self.refuse_for_room(most);
+                    return Up::Instead(total);
                 }
                 let statement = self.intern(text, types.bytes(), &seen);
                 self.parse(link, name, statement, total)
