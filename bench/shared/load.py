@@ -59,7 +59,7 @@ def family(pid):
     try:
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
             found = children.read().split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return
     for child in found:
         yield from family(int(child))
@@ -70,7 +70,7 @@ def own_cpu_seconds(pid):
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
             # The second field is the program's name, which may have blanks.
             fields = stat.read().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         # It has ended since it was found, as a worker of autovacuum does.
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -233,3 +233,34 @@ async fn a_statement_that_answers_in_another_shape_is_refused_as_by_postgres() -
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn statements_that_find_no_room_leave_the_cache_as_it_is() -> Result<()> {
+    let mut setup = Cached::new().await?;
+    let narrow = |config: &mut integratedb_sidecar::Config| {
+        config.caches.values_mut().for_each(|cache| cache.max_statement_bytes = 60_000);
+    };
+    setup.sidecar.reload(narrow).await?;
+    let long = format!("SELECT 1 /* {} */", "x".repeat(60_000));
+    for name in CACHES {
+        let (client, reader) =
+            (setup.connect(name, "app").await?, setup.connect(name, "app").await?);
+        let is_refused = async || {
+            let refused = client.prepare("SELECT price FROM items WHERE id = $1").await.err();
+            Ok(refused.and_then(|error| error.code().map(|code| code.code() == "53400"))
+                == Some(true))
+        };
+        until("there is no room", async || {
+            let _long = client.prepare(&long).await?;
+            is_refused().await
+        })
+        .await?;
+        setup.warm(name, &reader, PRICE).await?;
+        let _long = client.prepare(&long).await?;
+        for _ in 0..5 {
+            ensure!(is_refused().await?, "{name}: it was prepared");
+            ensure!(setup.ask(name, &reader, PRICE).await?.1, "{name}: the answer was lost");
+        }
+    }
+    Ok(())
+}

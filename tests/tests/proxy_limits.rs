@@ -329,7 +329,7 @@ async fn statements_have_so_much_room_and_not_more() -> Result<()> {
             Err(error) => break Err::<(), _>(error),
         }
     };
-    let expected = "the prepared statements of the cache's clients take too much memory";
+    let expected = "prepared statements take too much memory";
     assert_eq!(told(error)?, ("53400".to_owned(), expected.to_owned()));
     // What there is goes on, in a block too, and one without a name takes nobody's room.
     assert_eq!(first.query_one(&kept[0], &[]).await?.get::<_, i32>(0), 0);

@@ -121,9 +121,10 @@ impl Cache {
             }
             _ => None,
         };
-        let room = match before {
-            Some(before) => Arc::clone(before.statements.room()),
-            None => Arc::new(Room::new(settings.max_statement_bytes)),
+        let room = match (&settings.share, before) {
+            (Some(share), _) => Arc::clone(share.room()),
+            (None, Some(before)) => Arc::clone(before.statements.room()),
+            (None, None) => Arc::new(Room::new(settings.max_statement_bytes, None)),
         };
         let most = match settings.max_origin_connections {
             0 => Semaphore::MAX_PERMITS,
@@ -278,7 +279,9 @@ impl Cache {
     /// longer, unless `next` goes on with it, even if sessions still use this one.
     pub(crate) fn retire(&self, next: Option<&Self>) {
         self.retired.store(true, Ordering::Relaxed);
-        if let Some(next) = next {
+        if let Some(next) = next
+            && next.settings.share.is_none()
+        {
             next.statements.room().set_most(next.settings.max_statement_bytes);
         }
         let kept = next.and_then(|next| next.following.as_ref());

@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// Bytes that a statement takes besides its texts, and a name besides its letters, about.
 pub(super) const EACH: usize = 256;
 
-/// Bytes that may be taken. A cache that comes in the place of another goes on with its room.
+/// Bytes that may be taken. A cache that comes in the place of another goes on with its room. One may be a part of a
+/// larger one.
 #[derive(Debug)]
 pub(crate) struct Room {
     most: AtomicUsize,
     taken: AtomicUsize,
+    of: Option<Arc<Room>>,
 }
 
 impl Room {
-    pub(crate) const fn new(most: usize) -> Self {
-        Self { most: AtomicUsize::new(most), taken: AtomicUsize::new(0) }
+    pub(crate) const fn new(most: usize, of: Option<Arc<Self>>) -> Self {
+        Self { most: AtomicUsize::new(most), taken: AtomicUsize::new(0), of }
     }
 
     /// Changes how much may be taken. What is taken beyond that stays.
@@ -32,14 +34,21 @@ impl Room {
         self.most.load(Relaxed)
     }
 
-    /// Whether nothing more is to be taken.
-    pub(super) fn is_full(&self) -> bool {
-        self.taken() >= self.most()
+    /// How much may be taken where nothing more is to be.
+    pub(super) fn limit_reached(&self) -> Option<usize> {
+        if self.taken() >= self.most() {
+            return Some(self.most());
+        }
+        self.of.as_ref().and_then(|of| of.limit_reached())
     }
 
     /// Counts so many bytes until what is returned is dropped, also where there is no room: it is asked before.
     pub(super) fn take(self: &Arc<Self>, bytes: usize) -> Taken {
-        self.taken.fetch_add(bytes, Relaxed);
+        let mut room = Some(self);
+        while let Some(one) = room {
+            one.taken.fetch_add(bytes, Relaxed);
+            room = one.of.as_ref();
+        }
         Taken { room: Arc::clone(self), bytes }
     }
 }
@@ -53,7 +62,11 @@ pub(super) struct Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.room.taken.fetch_sub(self.bytes, Relaxed);
+        let mut room = Some(&self.room);
+        while let Some(one) = room {
+            one.taken.fetch_sub(self.bytes, Relaxed);
+            room = one.of.as_ref();
+        }
     }
 }
 
@@ -63,16 +76,28 @@ mod tests {
 
     #[test]
     fn what_is_taken_is_given_back() {
-        let room = Arc::new(Room::new(10));
+        let room = Arc::new(Room::new(10, None));
         let first = room.take(9);
-        assert!(!room.is_full());
+        assert_eq!(room.limit_reached(), None);
         let second = room.take(9);
-        assert!(room.is_full());
+        assert_eq!(room.limit_reached(), Some(10));
         drop(first);
-        assert!(!room.is_full());
+        assert_eq!(room.limit_reached(), None);
         room.set_most(9);
-        assert!(room.is_full());
+        assert_eq!(room.limit_reached(), Some(9));
         drop(second);
-        assert!(!room.is_full());
+        assert_eq!(room.limit_reached(), None);
+    }
+
+    #[test]
+    fn what_is_a_part_of_another_takes_from_it() {
+        let all = Arc::new(Room::new(10, None));
+        let part = || Arc::new(Room::new(6, Some(Arc::clone(&all))));
+        let (one, other) = (part(), part());
+        let taken = [one.take(5), other.take(5)];
+        assert_eq!(one.limit_reached(), Some(10));
+        drop(taken);
+        let _taken = one.take(6);
+        assert_eq!((one.limit_reached(), other.limit_reached()), (Some(6), None));
     }
 }

@@ -1,8 +1,11 @@
-//! How many clients some caches may have together, so that they leave room for those of others.
+//! How many clients some caches may have together, and what these may have the proxy remember, so that they leave room for
+//! those of others.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::room::Room;
 
 /// The clients of some caches. It may itself have a share of a larger one.
 pub struct Share {
@@ -10,6 +13,8 @@ pub struct Share {
     whose: &'static str,
     most: usize,
     clients: AtomicUsize,
+    /// Of their prepared statements.
+    room: Arc<Room>,
     of: Option<Arc<Share>>,
 }
 
@@ -24,8 +29,19 @@ impl fmt::Debug for Share {
 }
 
 impl Share {
-    pub(crate) fn new(whose: &'static str, most: usize, of: Option<Arc<Self>>) -> Arc<Self> {
-        Arc::new(Self { whose, most, clients: AtomicUsize::new(0), of })
+    /// `most` clients, and so many bytes of prepared statements.
+    pub(crate) fn new(
+        whose: &'static str,
+        most: usize,
+        statement_bytes: usize,
+        of: Option<Arc<Self>>,
+    ) -> Arc<Self> {
+        let room = Room::new(statement_bytes, of.as_ref().map(|of| Arc::clone(&of.room)));
+        Arc::new(Self { whose, most, clients: AtomicUsize::new(0), room: Arc::new(room), of })
+    }
+
+    pub(super) const fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// One more client, from its login on, until what is given is dropped.
@@ -78,9 +94,9 @@ mod tests {
 
     #[test]
     fn each_has_its_most_and_all_have_theirs() -> Result<(), Full> {
-        let all = Share::new("all", 3, None);
+        let all = Share::new("all", 3, 9, None);
         let (one, other) =
-            (Share::new("one", 2, Some(Arc::clone(&all))), Share::new("one", 2, Some(all)));
+            (Share::new("one", 2, 9, Some(Arc::clone(&all))), Share::new("one", 2, 9, Some(all)));
         let (first, second) = (one.enter()?, one.enter()?);
         assert_eq!(one.enter().err(), Some(Full { whose: "one", most: 2 }));
         let third = other.enter()?;
@@ -97,7 +113,7 @@ mod tests {
 
     #[test]
     fn many_at_once_are_no_more() {
-        let share = Share::new("one", 10, None);
+        let share = Share::new("one", 10, 9, None);
         let entered: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
                 .map(|_| {

@@ -80,11 +80,6 @@ impl Statements {
         &self.room
     }
 
-    /// How many bytes they and their names may take where these are taken.
-    pub(crate) fn limit_reached(&self) -> Option<usize> {
-        self.room.is_full().then(|| self.room.most())
-    }
-
     /// The statement with this text and these types, read in this way.
     pub(crate) fn intern(
         &self,
@@ -261,26 +256,26 @@ mod tests {
     use super::*;
 
     fn statements() -> Statements {
-        Statements::new(Arc::new(Room::new(10_000)))
+        Statements::new(Arc::new(Room::new(10_000, None)))
     }
 
     #[test]
     fn statements_and_names_take_room_as_long_as_they_are_there() {
-        let room = Arc::new(Room::new(1000));
+        let room = Arc::new(Room::new(1000, None));
         let statements = Statements::new(Arc::clone(&room));
-        let mut names = Names::new(room);
+        let mut names = Names::new(Arc::clone(&room));
         let seen = Seen::for_tests();
         names.set(b"a", Some(statements.intern(&[b'x'; 300], b"", b"", &seen)));
-        assert_eq!(statements.limit_reached(), None);
+        assert_eq!(room.limit_reached(), None);
         // The same again is only one more name.
         names.set(b"b", Some(statements.intern(&[b'x'; 300], b"", b"", &seen)));
-        assert_eq!(statements.limit_reached(), Some(1000));
+        assert_eq!(room.limit_reached(), Some(1000));
         names.set(b"b", None);
-        assert_eq!(statements.limit_reached(), None);
+        assert_eq!(room.limit_reached(), None);
         names.set(&[b'c'; 300], names.get(b"a").cloned());
-        assert_eq!(statements.limit_reached(), Some(1000));
+        assert_eq!(room.limit_reached(), Some(1000));
         names.clear_named();
-        assert_eq!(statements.limit_reached(), None);
+        assert_eq!(room.limit_reached(), None);
     }
 
     #[test]

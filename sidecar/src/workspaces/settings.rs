@@ -30,6 +30,10 @@ pub struct WorkspaceSettings {
     pub max_clients: usize,
     /// The most that the caches of all workspaces have together.
     pub max_clients_total: usize,
+    /// Bytes of the texts and names of prepared statements that the clients of one workspace's caches have, altogether.
+    pub max_statement_bytes: usize,
+    /// Of those of all workspaces.
+    pub max_statement_bytes_total: usize,
     /// A file with 32 bytes, or 64 hexadecimal digits: what credentials in the settings of caches are sealed with.
     pub key_file: Option<PathBuf>,
     /// Days that the audit log is kept; 0 is for ever.
@@ -49,6 +53,8 @@ impl Default for WorkspaceSettings {
             max_total_bytes: 1 << 30,
             max_clients: 1000,
             max_clients_total: 5000,
+            max_statement_bytes: 64 << 20,
+            max_statement_bytes_total: 1 << 30,
             key_file: None,
             audit_days: 400,
         }

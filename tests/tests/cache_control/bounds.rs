@@ -98,6 +98,38 @@ async fn a_workspace_and_all_of_them_have_so_many_clients() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_statements_of_a_workspace_have_so_much_room() -> Result<()> {
+    let key = key_file()?;
+    let setup = Setup::with(|config| {
+        config.workspaces.key_file = Some(key.path().to_owned());
+        config.workspaces.max_statement_bytes = 50_000;
+    })
+    .await?;
+    let admin = setup.database.connect().await?;
+    admin.batch_execute("CREATE ROLE asker SUPERUSER LOGIN PASSWORD 'secret'").await?;
+    let login = json!({"database": "shop", "user": "asker", "password": "secret"});
+    let settings = |wait: u32| json!({"auth": "scram", "pool_mode": "transaction", "verifiers": login, "query_wait_secs": wait});
+    let (one, two) = (setup.create("one").await?, setup.create("two").await?);
+    for cache in [&one, &two] {
+        let put = setup.put(cache, settings(10)).await?;
+        assert_eq!(put.status, 200, "{}", put.text);
+    }
+    let (first, second) = (setup.client(&one).await?, setup.client(&two).await?);
+    let long = format!("SELECT 1 /* {} */", "x".repeat(60_000));
+    let kept = first.prepare(&long).await?;
+    let refused = second.prepare("SELECT 1").await.err().context("it was prepared")?;
+    assert_eq!(refused.code().map(|code| code.code()), Some("53400"), "{refused:?}");
+    // Whatever a cache becomes, it is the workspace that counts.
+    assert_eq!(setup.put(&two, settings(20)).await?.status, 200);
+    let third = setup.client(&two).await?;
+    assert!(third.prepare("SELECT 1").await.is_err());
+    drop(kept);
+    first.batch_execute("SELECT 1").await?;
+    third.prepare("SELECT 1").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn who_logs_in_or_waits_is_among_the_clients() -> Result<()> {
     let setup = Setup::with(|config| config.workspaces.max_clients = 2).await?;
     let (one, two) = (setup.create("one").await?, setup.create("two").await?);

@@ -142,6 +142,18 @@ async fn rows_are_read_with_the_rights_of_the_stakeholder_and_no_others() -> Res
     let (user, path): (String, String) = (row.get(0), row.get(1));
     ensure!(user == "sidecar" && !path.contains("evil"), "{user} {path}");
     drop(client);
+    // As sync plans its own look-ups; policies may need more.
+    let settings = ["enable_seqscan", "enable_hashjoin", "enable_mergejoin"];
+    let off = settings.map(|name| format!("SET {name} = off"));
+    let shown = settings.map(|name| format!("current_setting(''{name}'')"));
+    world.client.batch_execute(&off.join("; ")).await?;
+    let sql = format!(
+        "SELECT integratedb.read_as(id, 'SELECT concat({})') FROM integratedb.stakeholder WHERE name = 'shop'",
+        shown.join(", ")
+    );
+    let shown: String = world.client.query_one(&sql, &[]).await?.get(0);
+    ensure!(shown == "ononon", "{shown}");
+    world.client.batch_execute("RESET ALL").await?;
 
     let revoke = "REVOKE EXECUTE ON FUNCTION integratedb.read_as(bigint, text) FROM sidecar";
     world.client.batch_execute(revoke).await?;

@@ -333,7 +333,7 @@ impl Session {
             b"" => !self.flow.is_owed() && text.len() + types.len() <= LOOKED_INTO,
             name => self.names.get(name).is_some(),
         };
-        if needs_none { None } else { self.cache.statements().limit_reached() }
+        if needs_none { None } else { self.cache.statements().room().limit_reached() }
     }
 
     /// Whether the origin may refuse to give this name to a statement.

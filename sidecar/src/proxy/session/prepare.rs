@@ -119,11 +119,10 @@ impl Session {
     }
 
     pub(super) fn refuse_for_room(&mut self, most: usize) {
-        let message = "the prepared statements of the cache's clients take too much memory";
         self.fail(
-            &Report::error(report::CONFIGURATION_LIMIT, message)
-                .detail(format!("Their texts and names may have {most} bytes together."))
-                .hint("Deallocate statements, or raise max_statement_bytes of the cache."),
+            &Report::error(report::CONFIGURATION_LIMIT, "prepared statements take too much memory")
+                .detail(format!("Those of all clients may have {most} bytes together."))
+                .hint("Deallocate statements, or have max_statement_bytes raised."),
         );
     }
 

@@ -71,7 +71,12 @@ impl CacheKeeper {
             clients: host.zip(port),
             looking: Mutex::default(),
             budget: Budget::new(settings.max_total_bytes),
-            clients_of_all: Share::new("all workspaces", settings.max_clients_total, None),
+            clients_of_all: Share::new(
+                "all workspaces",
+                settings.max_clients_total,
+                settings.max_statement_bytes_total,
+                None,
+            ),
             clients_of: std::sync::Mutex::default(),
         })
     }
@@ -155,7 +160,13 @@ impl CacheKeeper {
         }
         all.retain(|_, share| share.strong_count() > 0);
         let of_all = Arc::clone(&self.clients_of_all);
-        let share = Share::new("a workspace", self.settings.max_clients, Some(of_all));
+        let settings = &self.settings;
+        let share = Share::new(
+            "a workspace",
+            settings.max_clients,
+            settings.max_statement_bytes,
+            Some(of_all),
+        );
         all.insert(workspace, Arc::downgrade(&share));
         share
     }
