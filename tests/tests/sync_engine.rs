@@ -16,6 +16,7 @@ use integratedb_sidecar::sync::{
 use integratedb_sidecar::{Config, db};
 use serde_json::json;
 use support::{Cluster, Database, Sidecar, until};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,6 +40,8 @@ struct Ends {
     /// How long a fetch takes that has begun, and a push before it takes effect.
     slowness: Duration,
     push_slowness: Duration,
+    /// Pushes that wait, by the text in `said`, for a permit.
+    held: HashMap<String, Arc<Semaphore>>,
 }
 
 /// Both ends, in memory.
@@ -112,10 +115,15 @@ impl Target for World {
     fn push<'a>(&'a self, push: &'a Push) -> BoxFuture<'a, Result<(), PushError>> {
         Box::pin(async move {
             self.begin('t', &push.model);
-            tokio::time::sleep(self.with(|ends| ends.push_slowness)).await;
-            self.end('t', &push.model);
             let verb = if push.data.is_some() { "push" } else { "delete" };
             let text = format!("{verb} {}", push.model.key);
+            let (slowness, held) =
+                self.with(|ends| (ends.push_slowness, ends.held.get(&text).cloned()));
+            tokio::time::sleep(slowness).await;
+            if let Some(held) = held {
+                held.acquire().await.expect("nobody closes it").forget();
+            }
+            self.end('t', &push.model);
             self.with(|ends| {
                 if ends.failing.contains(&text) {
                     let message = match push.model.class.as_str() {
@@ -229,9 +237,14 @@ impl Bench {
 
     /// Has another engine work.
     fn work(&self) -> Result<()> {
+        self.work_for(2)
+    }
+
+    /// One whose requests may take so many seconds.
+    fn work_for(&self, timeout_secs: u64) -> Result<()> {
         let settings = SyncSettings {
             poll_millis: 50,
-            timeout_secs: 2,
+            timeout_secs,
             max_retry_secs: 2,
             ..SyncSettings::default()
         };
@@ -362,6 +375,65 @@ async fn parents_come_first_and_go_last() -> Result<()> {
         deleted.last().is_some_and(|last| *last == "delete p") && deleted.len() == 4,
         "{said:?}"
     );
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_put_off_while_what_it_waits_for_arrives_is_called_all_the_same() -> Result<()> {
+    let bench = Bench::start().await?;
+    let gate = || Arc::new(Semaphore::new(0));
+    let (parent, other) = (gate(), gate());
+    for (key, gate) in [("p", &parent), ("other", &other)] {
+        bench.world.set("service", key, "1");
+        bench.world.with(|ends| ends.held.insert(format!("push {key}"), Arc::clone(gate)));
+    }
+    // Longer than anybody is held here.
+    bench.work_for(120)?;
+    bench.notify(&[note("service", "p", None), note("service", "other", None)]).await?;
+    let at_target = |ends: &mut Ends| ends.at_work.iter().filter(|(end, _)| *end == 't').count();
+    until("both are at the target", || async { Ok(bench.world.with(at_target) == 2) }).await?;
+    // Whoever puts one off does not get to its end: it has read that the parent is not there yet.
+    let client = bench.database.connect().await?;
+    client
+        .batch_execute(
+            "CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql
+                 AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN new; END';
+             CREATE TRIGGER hold_up BEFORE UPDATE ON integratedb.sync_state
+                 FOR EACH ROW WHEN (new.waits_for IS NOT NULL) EXECUTE FUNCTION hold_up();
+             SELECT pg_advisory_lock(7)",
+        )
+        .await?;
+    bench.world.set("client", "a", "1");
+    bench.notify(&[note("client", "a", Some(named("service", "p")))]).await?;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    until("the child is put off", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    // Pushes are noted one after the other: when the second is, whoever waits for the first was called.
+    let noted = "SELECT count(*) FROM integratedb.sync_state WHERE success";
+    parent.add_permits(1);
+    until("the parent is noted", || async { Ok(bench.number(noted).await? == 1) }).await?;
+    other.add_permits(1);
+    until("the other is noted", || async { Ok(bench.number(noted).await? == 2) }).await?;
+    ensure!(bench.number(waiting).await? == 1, "it waits no more");
+    client.batch_execute("SELECT pg_advisory_unlock(7)").await?;
+    bench.world.is_in_step().await?;
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_is_not_at_its_source_holds_nobody_up() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.with(|ends| ends.failing.insert("fetch p".to_owned()));
+    bench.world.set("client", "a", "1");
+    bench
+        .notify(&[note("service", "p", None), note("client", "a", Some(named("service", "p")))])
+        .await?;
+    bench.work()?;
+    let waiting = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
+    until("the child waits", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    bench.world.with(|ends| ends.failing.clear());
+    bench.world.is_in_step().await?;
     bench.end().await;
     Ok(())
 }

@@ -8,6 +8,7 @@ use deadpool_postgres::Client;
 use serde_json::Value;
 use tokio_postgres::Row;
 
+use super::waiting::{LOOK_AGAIN, PutOff};
 use super::{Lease, MARGIN};
 use crate::seal::Sealer;
 use crate::sync::error::SyncError;
@@ -15,9 +16,6 @@ use crate::sync::ids::{EntryId, IntegrationId, ModelId, TenantId};
 use crate::sync::log;
 use crate::sync::outside::Version;
 use crate::sync::work::{Data, Fetch, Named, Push};
-
-/// Seconds after which a model that waits for another is looked at again. As a rule it is called before.
-const LOOK_AGAIN: f64 = 30.0;
 
 /// How many are at work for each, and with whom to begin.
 #[derive(Debug)]
@@ -130,7 +128,10 @@ pub(in crate::sync) async fn claim_pushes(
         )
         .await?;
     let (waiting, taken): (Vec<&Row>, Vec<&Row>) =
-        rows.iter().partition(|row| row.get::<_, bool>("has_to_wait"));
+        rows.iter().partition(|row| row.get::<_, Option<i64>>("waits_for").is_some());
+    let mut put_off = PutOff::default();
+    waiting.into_iter().for_each(|row| put_off.push(row));
+    put_off.call(client).await;
     if let Some(last) = rows.last() {
         busy.last = last.get(0);
     }
@@ -152,7 +153,7 @@ pub(in crate::sync) async fn claim_pushes(
         };
         Claimed { work, lease, asked_at, version: (row.get(1), 0), fault }
     });
-    Ok((claimed.collect(), !waiting.is_empty()))
+    Ok((claimed.collect(), !put_off.is_empty()))
 }
 
 fn number(count: usize) -> i32 {

@@ -4,6 +4,7 @@ mod claim;
 mod fetched;
 mod pushed;
 mod retry;
+mod waiting;
 
 use std::time::Duration;
 

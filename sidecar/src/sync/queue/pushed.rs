@@ -4,6 +4,7 @@ use deadpool_postgres::Client;
 
 use super::claim::Claimed;
 use super::retry::Retry;
+use super::waiting;
 use crate::sync::error::SyncError;
 use crate::sync::target::PushError;
 use crate::sync::work::Push;
@@ -55,19 +56,6 @@ UPDATE integratedb.sync_state s SET lease = NULL, due_at = clock_timestamp(), at
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) d (integration_id, model_id, lease)
 WHERE s.integration_id = d.integration_id AND s.model_id = d.model_id AND s.lease = d.lease";
 
-/// Calls those who have waited for these.
-const CALL: &str = "
-WITH waiting AS (
-    SELECT s.integration_id, s.model_id
-    FROM unnest($1::bigint[], $2::bigint[]) d (integration_id, model_id)
-    JOIN integratedb.sync_state s ON s.integration_id = d.integration_id AND s.waits_for = d.model_id
-    WHERE s.lease IS NULL
-    ORDER BY s.integration_id, s.model_id
-    FOR NO KEY UPDATE OF s
-)
-UPDATE integratedb.sync_state s SET due_at = clock_timestamp(), waits_for = NULL
-FROM waiting w WHERE s.integration_id = w.integration_id AND s.model_id = w.model_id";
-
 /// Notes how these pushes went. What is no longer held by whoever did it is as if it had not happened.
 pub(in crate::sync) async fn settle_pushes(
     client: &mut Client,
@@ -109,12 +97,9 @@ pub(in crate::sync) async fn settle_pushes(
         transaction.execute(&give_back, &[&integrations, &models, &leases]).await?;
     }
     transaction.commit().await?;
-    if !went_well.is_empty() {
-        let (integrations, models): (Vec<i64>, Vec<i64>) =
-            went_well.iter().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))).unzip();
-        let call = client.prepare_cached(CALL).await?;
-        client.execute(&call, &[&integrations, &models]).await?;
-    }
+    let (integrations, models): (Vec<i64>, Vec<i64>) =
+        went_well.iter().map(|row| (row.get::<_, i64>(0), row.get::<_, i64>(1))).unzip();
+    waiting::call_after_pushes(client, &integrations, &models).await;
     Ok(())
 }
 

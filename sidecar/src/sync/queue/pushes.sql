@@ -96,8 +96,13 @@ taken AS (
     RETURNING j.*, s.attempts
 )
 SELECT j.integration_id, j.version, j.model_id, j.attempts, j.tenant_id, j.class, j.key, j.parent_class, j.parent_key,
-       j.wanted, e.id, e.data::text, e.sealed, l.id, l.data::text, l.sealed, j.waits_for IS NOT NULL AS has_to_wait
+       j.wanted, e.id, e.data::text, e.sealed, l.id, l.data::text, l.sealed, j.waits_for,
+       w.succeeded_at AS waited_for_at
 FROM taken j
+-- As it was judged by: none of this is later than the beginning of the statement.
+LEFT JOIN LATERAL (
+    SELECT w.succeeded_at FROM integratedb.sync_state w
+    WHERE w.integration_id = j.integration_id AND w.model_id = j.waits_for OFFSET 0) w ON true
 -- One that was appended since this statement began is not seen yet.
 LEFT JOIN integratedb.sync_entry e ON e.id = j.wanted AND j.waits_for IS NULL
 LEFT JOIN LATERAL (
