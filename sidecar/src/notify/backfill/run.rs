@@ -43,6 +43,7 @@ const GROW: u32 = 8;
 /// Those that are under way, as the database has them.
 pub(in crate::notify) async fn load(client: &Client) -> Result<Arc<Backfills>, DbError> {
     let backfills = Arc::new(Backfills::default());
+    store::forget_left(client).await?;
     for (id, relation, key) in store::under_way(client).await? {
         backfills.track(id, relation, key);
     }

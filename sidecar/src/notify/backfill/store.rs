@@ -227,6 +227,14 @@ pub(super) async fn over(client: &Client, ids: &[i64]) -> Result<Vec<i64>, DbErr
     Ok(client.query(sql, &[&ids]).await?.iter().map(|row| row.get(0)).collect())
 }
 
+/// Forgets what was to be read for backfills that are over: another process ended before it came to that.
+pub(super) async fn forget_left(client: &Client) -> Result<(), DbError> {
+    let sql = "DELETE FROM integratedb.backfill_left l USING integratedb.backfill b
+               WHERE b.id = l.backfill_id AND b.state IN ('done', 'failed', 'cancelled')";
+    client.execute(sql, &[]).await?;
+    Ok(())
+}
+
 /// Those that are under way, with the table each is in and the columns of its key.
 pub(super) async fn under_way(client: &Client) -> Result<Vec<(i64, u32, Vec<String>)>, DbError> {
     let sql = "SELECT b.id, b.relation, array_agg(a.attname::text ORDER BY k.place)
