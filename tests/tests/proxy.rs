@@ -165,6 +165,10 @@ async fn what_a_session_sets_is_its_own_and_stays() -> Result<()> {
     a.batch_execute("SELECT set_config('work_mem', '6MB', false)").await?;
     assert!(show(&b).await?.starts_with("5MB|"));
     assert!(show(&a).await?.starts_with("6MB|"));
+    // Which one it sets is said by a constant.
+    a.batch_execute("SELECT set_config('my.tenant', 'two', false)").await?;
+    assert!(show(&b).await?.starts_with("5MB||"));
+    assert!(show(&a).await?.starts_with("6MB|two|"));
     a.batch_execute("DISCARD ALL").await?;
     assert!(show(&b).await?.starts_with("5MB|"));
     assert!(show(&a).await?.starts_with("4MB|"));

@@ -80,7 +80,7 @@ pub struct Lexer<'a> {
     signs_until: usize,
 }
 
-fn is_space(byte: u8) -> bool {
+pub(crate) fn is_space(byte: u8) -> bool {
     // PostgreSQL refuses other control bytes; as white space they do no harm.
     byte <= b' ' || byte == 0x7f
 }
@@ -120,6 +120,17 @@ impl<'a> Lexer<'a> {
     #[must_use]
     pub fn new(input: &'a [u8]) -> Self {
         Self { input, at: 0, signs_until: 0 }
+    }
+
+    /// The number that begins at this byte of `input` with a digit, or the closed string that begins with its quote; and where
+    /// it ends. A token has to begin there.
+    pub(crate) fn plain_value(input: &'a [u8], at: usize) -> Option<(Kind, usize)> {
+        let lexer = Self::new(input);
+        match lexer.byte(at)? {
+            b'0'..=b'9' => Some((Kind::Number, lexer.number(at))),
+            b'\'' => Some(lexer.string(at, false)).filter(|(kind, _)| *kind == Kind::String),
+            _ => None,
+        }
     }
 
     fn byte(&self, at: usize) -> Option<u8> {

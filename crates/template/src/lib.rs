@@ -7,6 +7,8 @@
 //! and where the constants are: two texts with the same outline mean the same to PostgreSQL but for
 //! the values.
 //!
+//! [`Frame`] tells that a text is one that was read before, with other values: so it has the same shape.
+//!
 //! [`analyze`] parses. It names the tables that are read and written, costs far more, and gives up
 //! on what its parser does not know.
 //!
@@ -15,6 +17,7 @@
 mod analyze;
 mod dialect;
 mod effects;
+mod frame;
 mod keyword;
 pub mod lexer;
 mod outline;
@@ -27,6 +30,7 @@ mod template;
 
 pub use analyze::{Access, Analysis, TableName, analyze};
 pub use effects::{Class, Effects, Verbs};
+pub use frame::Frame;
 pub use outline::{Constant, Outline, may_read_clock};
 pub use settings::Settings;
 pub use shape::Shape;

@@ -50,4 +50,40 @@ impl Shape {
     pub fn of(sql: &[u8]) -> Self {
         Reader::new(sql).read()
     }
+
+    /// Whether it may be another for a text that has other numbers and strings: one of statements that change a setting or
+    /// name something by a constant.
+    #[must_use]
+    pub fn depends_on_values(&self) -> bool {
+        !matches!(self.class, Class::Dql | Class::Dml)
+            || !self.effects.is_empty()
+            || self.settings != Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_reads_and_changes_rows_is_the_same_for_all_values() {
+        let depends = |sql: &str| Shape::of(sql.as_bytes()).depends_on_values();
+        for sql in
+            ["select 1", "select 'x'; insert into t values (1)", "delete from t where a = 'b'"]
+        {
+            assert!(!depends(sql), "{sql}");
+        }
+        for sql in [
+            "",
+            "set a = 1",
+            "select set_config('a.b', 'c', false)",
+            "select set_config('a.b', 'c', true)",
+            "select pg_advisory_lock(1)",
+            "alter role x password 'y'",
+            "begin",
+            "select 1; commit",
+        ] {
+            assert!(depends(sql), "{sql}");
+        }
+    }
 }

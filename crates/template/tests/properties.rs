@@ -1,7 +1,7 @@
 //! Promises that hold for any text: it is read without a panic, and no constant survives.
 
 use integratedb_template::lexer::Lexer;
-use integratedb_template::{MAX_TEMPLATE, Shape, analyze};
+use integratedb_template::{Frame, MAX_TEMPLATE, Shape, analyze};
 use proptest::prelude::*;
 
 /// What a secret is made of, so that it can be told from everything else in a template.
@@ -93,9 +93,9 @@ fn filled() -> impl Strategy<Value = (String, String)> {
     })
 }
 
-/// Pieces that are likely to meet a rule when they stand together.
-fn pieces() -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec![
+/// A piece that is likely to meet a rule when it stands beside others.
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
         "select",
         "set",
         "SET ",
@@ -177,8 +177,35 @@ fn pieces() -> impl Strategy<Value = String> {
         "prepare",
         "transaction",
         "characteristics",
-    ]);
-    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+    ])
+}
+
+fn pieces() -> impl Strategy<Value = String> {
+    prop::collection::vec(piece(), 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// Two texts of the same pieces, with other values between them.
+fn alike() -> impl Strategy<Value = (String, String)> {
+    let number = || "[0-9][0-9a-fx_.e+-]{0,3}";
+    let string = || "'[a-z0-9'\n\\\\-]{0,4}'";
+    // They begin or end like something else.
+    let odd = || {
+        let odd =
+            vec!["e'x'", "b'1'", "U&'x'", ".5", "5.", "$$x$$", "$1$a$1$", "'pg_temp'", "'", "?"];
+        prop::sample::select(odd).prop_map(str::to_owned)
+    };
+    let slot = prop_oneof![
+        6 => piece().prop_map(|piece| (piece.to_owned(), piece.to_owned())),
+        3 => (number(), number()),
+        3 => (string(), string()),
+        1 => (prop_oneof![number(), string(), odd()], odd()),
+        1 => odd().prop_map(|odd| (odd.clone(), odd)),
+    ];
+    let starts = vec!["select ", "select a", "update t set a=", "insert into t values("];
+    (prop::sample::select(starts), prop::collection::vec(slot, 0..5)).prop_map(|(start, slots)| {
+        let (one, two): (Vec<_>, Vec<_>) = slots.into_iter().unzip();
+        (format!("{start}{}", one.concat()), format!("{start}{}", two.concat()))
+    })
 }
 
 proptest! {
@@ -246,5 +273,22 @@ proptest! {
         let analysis = analyze(&sql);
         let text = format!("{analysis:?}");
         prop_assert!(!text.contains(MARK), "{}", text);
+    }
+}
+
+proptest! {
+    // The texts have to differ where it matters.
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn what_a_frame_holds_has_its_shape((one, two) in prop_oneof![9 => alike(), 1 => filled()]) {
+        if let Some(frame) = Frame::of(one.as_bytes()) {
+            prop_assert!(frame.holds(one.as_bytes()));
+            if frame.holds(two.as_bytes()) {
+                let (one, two) = (Shape::of(one.as_bytes()), Shape::of(two.as_bytes()));
+                prop_assert_eq!(&one.template, &two.template);
+                prop_assert!(one == two || one.depends_on_values(), "{:?} {:?}", one, two);
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ mod parser;
 pub(crate) mod password;
 mod pool;
 pub(crate) mod random;
+mod recent;
 pub(crate) mod registry;
 mod report;
 mod room;

@@ -5,7 +5,7 @@
 //! which `?` stands for every constant. Parsing, which is slow, happens on another thread (`parser`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) hash: u128,
     pub(crate) control: Control,
     pub(crate) harm: Harm,
+    /// Whether the above may be otherwise for a text with other constants.
+    pub(crate) depends_on_values: bool,
     outline: OnceLock<Outline>,
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Template {
     last_seen: AtomicU64,
     /// The calls there were when it was last looked at.
     known_calls: AtomicU64,
+    /// It had to go, and its figures with it to those of the others.
+    is_forgotten: AtomicBool,
 }
 
 /// Counts and sums.
@@ -152,7 +156,13 @@ impl Template {
             cached: CacheFigures::default(),
             last_seen: AtomicU64::new(now()),
             known_calls: AtomicU64::new(0),
+            is_forgotten: AtomicBool::new(false),
         }
+    }
+
+    /// Whether it is among the templates no more: what is counted here is not shown.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.is_forgotten.load(Relaxed)
     }
 
     /// Takes what the parser found.
@@ -303,6 +313,7 @@ impl Queries {
             hash: 0,
             control: Control::None,
             harm: Harm::Anything,
+            depends_on_values: true,
             outline: OnceLock::new(),
         };
         Self {
@@ -330,11 +341,16 @@ impl Queries {
         let seen = memory.old.remove(&hash);
         drop(memory);
         let seen = seen.unwrap_or_else(|| Arc::new(self.look_into(text, hash)));
+        let mut forgotten = HashMap::new();
         let mut memory = lock(&self.memory);
         if memory.young.len() >= REMEMBERED {
-            memory.old = std::mem::take(&mut memory.young);
+            let young = std::mem::take(&mut memory.young);
+            forgotten = std::mem::replace(&mut memory.old, young);
         }
         memory.young.insert(hash, Arc::clone(&seen));
+        drop(memory);
+        // All others would wait until thousands are freed.
+        drop(forgotten);
         seen
     }
 
@@ -353,6 +369,7 @@ impl Queries {
             hash,
             control: Control::of(&shape.template),
             harm: Harm::of(&shape),
+            depends_on_values: shape.depends_on_values(),
             settings: shape.settings,
             outline: OnceLock::new(),
         }
@@ -388,12 +405,14 @@ impl Queries {
             let goes = room > 0 && template.last_seen() <= limit;
             if goes {
                 room -= 1;
+                template.is_forgotten.store(true, Relaxed);
                 self.others.template.figures.add(&template.figures);
             }
             !goes
         });
         // What leads to templates that are gone.
-        *lock(&self.memory) = Memory::default();
+        let forgotten = std::mem::take(&mut *lock(&self.memory));
+        drop(forgotten);
     }
 
     /// Notes which templates were used since the last time.

@@ -11,7 +11,7 @@ use integratedb_wire::{Target, TransactionStatus, write};
 
 use super::Session;
 use super::caching::{Awaited, Caching, Pause};
-use super::up::LOOKED_INTO;
+use super::look::LOOKED_INTO;
 use crate::cache::Found;
 use crate::proxy::observe::{Control, Seen};
 use crate::proxy::report::{self, Report};
@@ -315,11 +315,6 @@ impl Session {
     fn is_outdated(&self, caching: &Caching, unit: &Unit<'_>) -> bool {
         matches!(unit, Unit::Extended(Extended { parse: None, statement, .. })
             if !caching.is_current(statement))
-    }
-
-    /// What a text is, of those that can be looked into to their end.
-    fn look_at(&self, text: &[u8]) -> Option<Arc<Seen>> {
-        (self.reads_text && text.len() <= LOOKED_INTO).then(|| self.cache.queries().see(text))
     }
 
     pub(super) fn intern(&self, text: &[u8], types: &[u8], seen: &Arc<Seen>) -> Arc<Statement> {

@@ -19,6 +19,7 @@ mod keep;
 mod labels;
 mod learn;
 mod link;
+mod look;
 mod noted;
 mod prepare;
 mod relay;
@@ -39,6 +40,7 @@ use super::cancel::ClientKey;
 use super::flow::Flow;
 use super::params::Params;
 use super::pool::{Lease, Pool, PoolKey};
+use super::recent::Recent;
 use super::registry::Registry;
 use super::report::Report;
 use super::scram::Keys;
@@ -49,8 +51,8 @@ use super::stream::Stream;
 use crate::cache::Who;
 use caching::Caching;
 use labels::{Labels, Portals};
+pub(crate) use look::LOOKED_INTO;
 use state::Touched;
-pub(crate) use up::LOOKED_INTO;
 
 /// How a session gets its connections to the origin.
 pub(super) enum Source {
@@ -101,6 +103,8 @@ pub(super) struct Session {
     /// What the client came with, and has again when it resets a setting.
     first_settings: Params,
     touched: Touched,
+    /// Its last texts, by which others are known.
+    recent: Recent,
     /// Whether texts can be told apart into what is constant and what is not: see [`can_be_read`].
     reads_text: bool,
     /// A text of this transaction was not looked into, or not to its end.
@@ -207,6 +211,7 @@ impl Session {
             labels: Labels::default(),
             doubts_names: false,
             portals: Portals::default(),
+            recent: Recent::default(),
             reads_text: can_be_read(&client.params),
             judges_tags: false,
             params: client.params,

@@ -7,7 +7,7 @@ use integratedb_wire::{TransactionStatus, write};
 use super::Session;
 use super::caching::Caching;
 use super::keep::Subject;
-use super::up::LOOKED_INTO;
+use super::look::LOOKED_INTO;
 use crate::cache::{Plan, Values};
 use crate::proxy::flow::{Expect, Own};
 use crate::proxy::observe::{Harm, Seen};

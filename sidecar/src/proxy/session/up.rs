@@ -11,6 +11,7 @@ use integratedb_wire::{Frontend, Target, bind_names, write};
 use super::keep::Kept;
 use super::labels::Label;
 use super::learn::Before;
+use super::look::LOOKED_INTO;
 use super::prepare::deallocated;
 use super::{End, Session, Source};
 use crate::proxy::backend::Backend;
@@ -18,9 +19,6 @@ use crate::proxy::flow::{Expect, Undo, Watch};
 use crate::proxy::observe::Seen;
 use crate::proxy::report::{self, Report};
 use crate::proxy::statements::Statement;
-
-/// How much of a text is looked into for its template, in bytes.
-pub(crate) const LOOKED_INTO: usize = 64 << 10;
 
 /// The longest message that is kept whole because it may have to be sent again, in bytes.
 const KEPT: usize = 16 << 20;
@@ -295,7 +293,7 @@ impl Session {
             return Up::Wait;
         }
         let text = body.strip_suffix(&[0]).unwrap_or(body);
-        let seen = self.see(text);
+        let seen = self.see_query(text);
         if self.shares() && !self.flow.is_skipping() {
             if seen.effects.intersects(PINNING) && self.may_forget() {
                 return Up::Hold;
@@ -490,19 +488,6 @@ impl Session {
             caching.note_current(name);
         }
         self.doubts_names |= !self.labels.insert(name, Label { seen, statement });
-    }
-
-    /// What is known of a text. Of a long one only the beginning is looked at; and one that is written so that its
-    /// constants can't be told with certainty counts with the others. What either does is then judged by the tags
-    /// of its answers.
-    fn see(&mut self, text: &[u8]) -> Arc<Seen> {
-        let beginning = &text[..text.len().min(LOOKED_INTO)];
-        self.judges_tags |= beginning.len() < text.len() || !self.reads_text;
-        if self.reads_text {
-            self.cache.queries().see(beginning)
-        } else {
-            Arc::clone(self.cache.queries().others())
-        }
     }
 
     fn note_effects(&mut self, seen: &Seen) {
