@@ -439,6 +439,30 @@ async fn a_parent_that_is_not_at_its_source_holds_nobody_up() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_model_that_an_integration_is_for_waits_for_no_parent() -> Result<()> {
+    let bench = Bench::start().await?;
+    bench.world.with(|ends| ends.failing.insert("fetch p".to_owned()));
+    bench.world.set("client", "a", "1");
+    let parent = || named("service", "p");
+    bench.notify(&[note("service", "p", None), note("client", "a", Some(parent()))]).await?;
+    let client = bench.database.connect().await?;
+    client
+        .batch_execute(
+            "INSERT INTO integratedb.sync_integration (tenant_id, name, kind, settings, concurrency, model_id)
+             SELECT -1, 'of one', 'http', '{}', 16, m.id
+             FROM integratedb.sync_model m JOIN integratedb.sync_record r ON r.id = m.record_id WHERE r.key = 'a'",
+        )
+        .await?;
+    bench.work()?;
+    let there = "SELECT count(*) FROM integratedb.sync_state WHERE integration_id = 2 AND success";
+    until("it is pushed there", || async { Ok(bench.number(there).await? == 1) }).await?;
+    let waiting = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
+    until("it waits elsewhere", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    bench.end().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whose_integration_is_being_changed_holds_up_no_other_tenant() -> Result<()> {
     let bench = Bench::start().await?;
     let client = bench.database.connect().await?;

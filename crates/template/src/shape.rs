@@ -51,11 +51,19 @@ impl Shape {
         Reader::new(sql).read()
     }
 
-    /// Whether it may be another for a text that has other numbers and strings: one of statements that change a setting or
-    /// name something by a constant.
+    /// Whether it may be another for a text that has other numbers and strings: of all but statements that read or change
+    /// rows, and do nothing to their session.
     #[must_use]
     pub fn depends_on_values(&self) -> bool {
-        !matches!(self.class, Class::Dql | Class::Dml)
+        let verbs = self.verbs.as_slice();
+        let is_of_rows = |verb: &&str| {
+            ["select", "values", "table", "with", "insert", "update", "delete", "merge"]
+                .contains(verb)
+        };
+        verbs.is_empty()
+            || verbs.len() != self.statements as usize
+            || !verbs.iter().all(is_of_rows)
+            || !matches!(self.class, Class::Dql | Class::Dml)
             || !self.effects.is_empty()
             || self.settings != Settings::default()
     }
@@ -82,6 +90,8 @@ mod tests {
             "alter role x password 'y'",
             "begin",
             "select 1; commit",
+            "set session authorization default 'pg_temp'; insert into t values (1)",
+            "select 1;select 1;select 1;select 1;select 1;select 1;select 1;select 1;set a = 1",
         ] {
             assert!(depends(sql), "{sql}");
         }

@@ -333,13 +333,19 @@ impl Queries {
 
     /// What is known of a text; found out now if it is new.
     pub(crate) fn see(&self, text: &[u8]) -> Arc<Seen> {
+        self.look(text).0
+    }
+
+    /// The same, and whether it is new.
+    pub(super) fn look(&self, text: &[u8]) -> (Arc<Seen>, bool) {
         let hash = u128::from(SipHasher13::new_with_key(&self.key).hash(text));
         let mut memory = lock(&self.memory);
         if let Some(seen) = memory.young.get(&hash) {
-            return Arc::clone(seen);
+            return (Arc::clone(seen), false);
         }
         let seen = memory.old.remove(&hash);
         drop(memory);
+        let is_new = seen.is_none();
         let seen = seen.unwrap_or_else(|| Arc::new(self.look_into(text, hash)));
         let mut forgotten = HashMap::new();
         let mut memory = lock(&self.memory);
@@ -351,7 +357,7 @@ impl Queries {
         drop(memory);
         // All others would wait until thousands are freed.
         drop(forgotten);
-        seen
+        (seen, is_new)
     }
 
     fn look_into(&self, text: &[u8], hash: u128) -> Seen {
@@ -387,16 +393,17 @@ impl Queries {
         if let Some(template) = templates.get(text) {
             return Arc::clone(template);
         }
-        if templates.len() >= self.most {
-            self.forget_oldest(&mut templates);
-        }
+        let forgotten = (templates.len() >= self.most).then(|| self.forget_oldest(&mut templates));
         let template = Arc::new(Template::new(text, class));
         templates.insert(template.text.clone(), Arc::clone(&template));
+        drop(templates);
+        drop(forgotten);
         template
     }
 
-    /// Makes room: an eighth of the templates, those not met for longest, are counted with the others.
-    fn forget_oldest(&self, templates: &mut HashMap<Box<str>, Arc<Template>>) {
+    /// Makes room: an eighth of the templates, those not met for longest, are counted with the others. Gives what leads to
+    /// templates that are gone: much to free, and not while others wait.
+    fn forget_oldest(&self, templates: &mut HashMap<Box<str>, Arc<Template>>) -> Memory {
         let mut ages: Vec<u64> = templates.values().map(|template| template.last_seen()).collect();
         ages.sort_unstable();
         let limit = ages[ages.len() / 8];
@@ -410,9 +417,7 @@ impl Queries {
             }
             !goes
         });
-        // What leads to templates that are gone.
-        let forgotten = std::mem::take(&mut *lock(&self.memory));
-        drop(forgotten);
+        std::mem::take(&mut *lock(&self.memory))
     }
 
     /// Notes which templates were used since the last time.

@@ -28,21 +28,27 @@ impl Recent {
         if let Some((_, seen)) = self.texts.iter().find(is_it) {
             return Arc::clone(seen);
         }
-        let seen = queries.see(text);
-        if !seen.depends_on_values
+        let (seen, is_new) = queries.look(text);
+        // Who sends a text again is served by its hash. And a template that is not parsed yet may have found no room in the
+        // parser's line: then the next text has to bring it there.
+        if is_new
+            && !seen.depends_on_values
+            && seen.template.analysis().is_some()
             && let Some(frame) = Frame::of(text)
         {
-            self.keep(frame, Arc::clone(&seen));
+            self.texts.retain(|(_, seen)| !seen.template.is_forgotten());
+            self.keep(frame, Arc::clone(&seen), text.len());
         }
         seen
     }
 
-    /// Where there is no room, each template has its place: so of many texts in turn some are found all the same.
-    fn keep(&mut self, frame: Frame, seen: Arc<Seen>) {
+    /// Where there is no room, each has its place, as far as its template and its length tell it from others: so of many in
+    /// turn some are found all the same.
+    fn keep(&mut self, frame: Frame, seen: Arc<Seen>, length: usize) {
         if self.texts.len() < MOST {
             self.texts.push((frame, seen));
         } else {
-            let place = seen.template.id as usize % MOST;
+            let place = (seen.template.id as usize).wrapping_add(length) % MOST;
             self.texts[place] = (frame, seen);
         }
     }
@@ -51,28 +57,43 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
+    /// Sees this text, and has it parsed.
+    fn see(recent: &mut Recent, queries: &Queries, text: &str) -> Arc<Seen> {
+        crate::proxy::parser::start().expect("a thread can be started");
+        let seen = recent.see(queries, text.as_bytes());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while seen.template.analysis().is_none() {
+            assert!(Instant::now() < deadline, "the parser does not answer");
+            std::thread::yield_now();
+        }
+        seen
+    }
+
     #[test]
-    fn what_differs_in_values_is_looked_into_once() {
+    fn what_differs_in_values_is_looked_into_no_more_once_it_is_parsed() {
         let queries = Queries::new(100, [1; 16]);
         let mut recent = Recent::default();
-        let first = recent.see(&queries, b"SELECT * FROM t WHERE id = 1");
-        let second = recent.see(&queries, b"SELECT * FROM t WHERE id = 2");
-        assert!(Arc::ptr_eq(&first, &second));
-        let other = recent.see(&queries, b"SELECT * FROM t WHERE id = 'x'");
-        assert!(!Arc::ptr_eq(&first, &other) && Arc::ptr_eq(&first.template, &other.template));
+        see(&mut recent, &queries, "SELECT * FROM t WHERE id = 1");
+        let second = see(&mut recent, &queries, "SELECT * FROM t WHERE id = 2");
+        let third = see(&mut recent, &queries, "SELECT * FROM t WHERE id = 3");
+        assert!(Arc::ptr_eq(&second, &third));
+        let other = see(&mut recent, &queries, "SELECT * FROM t WHERE id = 'x'");
+        assert!(!Arc::ptr_eq(&third, &other) && Arc::ptr_eq(&third.template, &other.template));
     }
 
     #[test]
     fn what_depends_on_its_values_is_looked_into_each_time() {
         let queries = Queries::new(100, [1; 16]);
         let mut recent = Recent::default();
-        let first = recent.see(&queries, b"SELECT set_config('a.b', 'x', false)");
-        let second = recent.see(&queries, b"SELECT set_config('c.d', 'x', false)");
-        assert_ne!(first.settings, second.settings);
+        let settings = ["a.b", "c.d", "e.f"].map(|name| {
+            let text = format!("SELECT set_config('{name}', 'x', false)");
+            see(&mut recent, &queries, &text).settings.names.clone()
+        });
+        assert_eq!(settings, ["a.b", "c.d", "e.f"].map(|name| vec![name.to_owned()]));
     }
 
     #[test]
@@ -80,9 +101,12 @@ mod tests {
         let queries = Queries::new(100, [1; 16]);
         let mut recent = Recent::default();
         for text in 0..40 {
-            let text = format!("SELECT a{text} FROM t WHERE id = 1");
-            let seen = recent.see(&queries, text.as_bytes());
-            assert!(Arc::ptr_eq(&seen, &recent.see(&queries, text.as_bytes())));
+            let run = |recent: &mut Recent, id: i32| {
+                see(recent, &queries, &format!("SELECT a{text} FROM t WHERE id = {id}"))
+            };
+            run(&mut recent, 1);
+            let seen = run(&mut recent, 2);
+            assert!(Arc::ptr_eq(&seen, &run(&mut recent, 3)));
         }
         assert_eq!(recent.texts.len(), MOST);
     }
@@ -91,15 +115,15 @@ mod tests {
     fn what_is_counted_is_counted_where_it_is_shown() {
         let queries = Queries::new(4, [1; 16]);
         let mut recent = Recent::default();
-        let run = |recent: &mut Recent| {
-            let seen = recent.see(&queries, b"SELECT * FROM t WHERE id = 1");
+        let mut run = |id: i32| {
+            let text = format!("SELECT * FROM t WHERE id = {id}");
+            let seen = see(&mut recent, &queries, &text);
             seen.template.figures.note(Duration::from_micros(1), 0, false);
         };
-        run(&mut recent);
+        (0..3).for_each(&mut run);
         (0..20).for_each(|other| drop(queries.see(format!("SELECT a{other}").as_bytes())));
-        run(&mut recent);
-        let all = queries.all();
-        let calls: u64 = all.iter().map(|one| one.figures.calls.load(Relaxed)).sum();
-        assert_eq!(calls, 2);
+        run(3);
+        let calls: u64 = queries.all().iter().map(|one| one.figures.calls.load(Relaxed)).sum();
+        assert_eq!(calls, 4);
     }
 }

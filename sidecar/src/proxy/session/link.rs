@@ -10,6 +10,7 @@ use crate::cache::Who;
 use crate::proxy::backend::OpenError;
 use crate::proxy::cancel;
 use crate::proxy::pool::Lease;
+use crate::proxy::recent::Recent;
 use crate::proxy::report::{self, Report};
 
 /// How many connections may refuse a session's settings before the session is given up.
@@ -100,6 +101,8 @@ impl Session {
         pool.learn_if_none(keys);
         cache.enter();
         std::mem::replace(&mut self.cache, cache).leave();
+        // What the former one counts by may be shown no more.
+        self.recent = Recent::default();
         // A block that the former engine knows of is brought to its end there.
         if self.caching.as_ref().is_none_or(|caching| caching.block.is_none()) {
             let Source::Pool { pool, .. } = &self.source else { return Ok(()) };

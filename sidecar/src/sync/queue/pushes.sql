@@ -58,7 +58,8 @@ judged AS MATERIALIZED (
                LIMIT 1)
            WHEN p.id <> r.id THEN (
                -- A parent that is to be there and is not yet, or may be as soon as it is fetched; or one that is to be
-               -- deleted, after which this child is no more either, as a rule.
+               -- deleted, after which this child is no more either, as a rule. That of the model that an integration is for
+               -- never goes there.
                SELECT pm.id
                FROM integratedb.sync_model pm
                JOIN integratedb.sync_update pu ON pu.model_id = pm.id
@@ -67,6 +68,7 @@ judged AS MATERIALIZED (
                WHERE pm.record_id = p.id
                  AND CASE WHEN ps.model_id IS NULL
                           THEN pu.entry_id IS NULL AND (i.classes IS NULL OR p.class = ANY (i.classes))
+                               AND i.model_id IS DISTINCT FROM due.model_id
                           ELSE ps.presence <> CASE WHEN ps.is_gone THEN 'absent' ELSE 'present' END
                                AND ps.waits_for IS DISTINCT FROM due.model_id END)
            END AS waits_for

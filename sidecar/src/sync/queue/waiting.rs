@@ -31,7 +31,9 @@ WITH waiting AS (
 UPDATE integratedb.sync_state s SET due_at = clock_timestamp(), waits_for = NULL
 FROM waiting w WHERE s.integration_id = w.integration_id AND s.model_id = w.model_id";
 
-/// Calls those of these who were put off for what was pushed since it was read.
+/// Calls those of these who were put off for what was pushed since it was read. Nobody is waited for: whoever has locked one
+/// of them is about to call it, to judge it again or to make it due. Who is locked depends on `o`: none is that is not
+/// to be called.
 const AFTER_PUTTING_OFF: &str = "
 WITH waiting AS (
     SELECT s.integration_id, s.model_id
@@ -39,13 +41,13 @@ WITH waiting AS (
               d (integration_id, model_id, waits_for, succeeded_at)
           ORDER BY integration_id, model_id) d
     CROSS JOIN LATERAL (
-        SELECT FROM integratedb.sync_state o
+        SELECT o.model_id FROM integratedb.sync_state o
         WHERE o.integration_id = d.integration_id AND o.model_id = d.waits_for
           AND o.succeeded_at IS DISTINCT FROM d.succeeded_at OFFSET 0) o
     CROSS JOIN LATERAL (
         SELECT s.integration_id, s.model_id FROM integratedb.sync_state s
-        WHERE s.integration_id = d.integration_id AND s.model_id = d.model_id AND s.waits_for = d.waits_for
-        FOR NO KEY UPDATE) s
+        WHERE s.integration_id = d.integration_id AND s.model_id = d.model_id AND s.waits_for = o.model_id
+        FOR NO KEY UPDATE SKIP LOCKED) s
 )
 UPDATE integratedb.sync_state s SET due_at = clock_timestamp(), waits_for = NULL
 FROM waiting w WHERE s.integration_id = w.integration_id AND s.model_id = w.model_id";
