@@ -23,6 +23,9 @@ use tokio_util::task::TaskTracker;
 /// A tenant whose entries are stored as they are.
 const TENANT: TenantId = TenantId(-1);
 
+/// How many wait for another model.
+const WAITING: &str = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
+
 /// What both ends have, and what was seen of them.
 #[derive(Default)]
 struct Ends {
@@ -264,6 +267,14 @@ impl Bench {
         Ok(())
     }
 
+    /// The child "a", whose parent can't be fetched.
+    async fn notify_a_child_whose_parent_fails(&self) -> Result<()> {
+        self.world.with(|ends| ends.failing.insert("fetch p".to_owned()));
+        self.world.set("client", "a", "1");
+        let parent = named("service", "p");
+        self.notify(&[note("service", "p", None), note("client", "a", Some(parent))]).await
+    }
+
     async fn number(&self, sql: &str) -> Result<i64> {
         Ok(self.database.connect().await?.query_one(sql, &[]).await?.get(0))
     }
@@ -350,8 +361,7 @@ async fn parents_come_first_and_go_last() -> Result<()> {
         Ok(bench.number(failed).await? == 1)
     })
     .await?;
-    let waiting = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
-    until("its children wait", || async { Ok(bench.number(waiting).await? == 3) }).await?;
+    until("its children wait", || async { Ok(bench.number(WAITING).await? == 3) }).await?;
     ensure!(bench.world.with(|ends| ends.target.is_empty()));
     bench.world.with(|ends| ends.failing.clear());
     bench.world.is_in_step().await?;
@@ -366,7 +376,7 @@ async fn parents_come_first_and_go_last() -> Result<()> {
         Ok(bench.world.with(|ends| ends.target.len() == 2))
     })
     .await?;
-    until("the parent waits", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    until("the parent waits", || async { Ok(bench.number(WAITING).await? == 1) }).await?;
     bench.world.with(|ends| ends.failing.clear());
     bench.world.is_in_step().await?;
     let said = bench.world.with(|ends| ends.said.clone());
@@ -424,14 +434,9 @@ async fn who_is_put_off_while_what_it_waits_for_arrives_is_called_all_the_same()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parent_that_is_not_at_its_source_holds_nobody_up() -> Result<()> {
     let bench = Bench::start().await?;
-    bench.world.with(|ends| ends.failing.insert("fetch p".to_owned()));
-    bench.world.set("client", "a", "1");
-    bench
-        .notify(&[note("service", "p", None), note("client", "a", Some(named("service", "p")))])
-        .await?;
+    bench.notify_a_child_whose_parent_fails().await?;
     bench.work()?;
-    let waiting = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
-    until("the child waits", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    until("the child waits", || async { Ok(bench.number(WAITING).await? == 1) }).await?;
     bench.world.with(|ends| ends.failing.clear());
     bench.world.is_in_step().await?;
     bench.end().await;
@@ -441,10 +446,7 @@ async fn a_parent_that_is_not_at_its_source_holds_nobody_up() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_model_that_an_integration_is_for_waits_for_no_parent() -> Result<()> {
     let bench = Bench::start().await?;
-    bench.world.with(|ends| ends.failing.insert("fetch p".to_owned()));
-    bench.world.set("client", "a", "1");
-    let parent = || named("service", "p");
-    bench.notify(&[note("service", "p", None), note("client", "a", Some(parent()))]).await?;
+    bench.notify_a_child_whose_parent_fails().await?;
     let client = bench.database.connect().await?;
     client
         .batch_execute(
@@ -456,8 +458,7 @@ async fn the_model_that_an_integration_is_for_waits_for_no_parent() -> Result<()
     bench.work()?;
     let there = "SELECT count(*) FROM integratedb.sync_state WHERE integration_id = 2 AND success";
     until("it is pushed there", || async { Ok(bench.number(there).await? == 1) }).await?;
-    let waiting = "SELECT count(*) FROM integratedb.sync_state WHERE waits_for IS NOT NULL";
-    until("it waits elsewhere", || async { Ok(bench.number(waiting).await? == 1) }).await?;
+    until("it waits elsewhere", || async { Ok(bench.number(WAITING).await? == 1) }).await?;
     bench.end().await;
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Frame {
         let (mut text, mut values) = (Vec::with_capacity(sql.len()), Vec::new());
         let mut at = 0;
         for token in Lexer::new(sql) {
-            let start = token.text.as_ptr().addr() - sql.as_ptr().addr();
+            let start = token.start(sql);
             text.extend(blank(sql.get(at..start)?)?);
             at = start + token.text.len();
             match token.kind {

@@ -42,6 +42,11 @@ pub struct Token<'a> {
 }
 
 impl Token<'_> {
+    /// Where it begins in the text that it was cut from, in bytes.
+    pub(crate) fn start(&self, sql: &[u8]) -> usize {
+        self.text.as_ptr().addr() - sql.as_ptr().addr()
+    }
+
     /// Whether a template has `?` in its place.
     #[must_use]
     pub fn is_constant(&self) -> bool {

@@ -66,10 +66,9 @@ impl Outline {
     #[must_use]
     pub fn of(sql: &[u8]) -> Self {
         let mut outline = Self::default();
-        let start_of = |token: &Token<'_>| token.text.as_ptr().addr() - sql.as_ptr().addr();
         for token in Lexer::new(sql) {
             if token.is_constant() {
-                let start = start_of(&token);
+                let start = token.start(sql);
                 outline.constants.push(Constant { start, end: start + token.text.len() });
                 outline.tokens.push(kind(&token));
                 if token.kind == Kind::String && may_read_clock(token.text) {

@@ -60,8 +60,7 @@ impl Shape {
             ["select", "values", "table", "with", "insert", "update", "delete", "merge"]
                 .contains(verb)
         };
-        verbs.is_empty()
-            || verbs.len() != self.statements as usize
+        verbs.len() != self.statements as usize
             || !verbs.iter().all(is_of_rows)
             || !matches!(self.class, Class::Dql | Class::Dml)
             || !self.effects.is_empty()

@@ -26,9 +26,6 @@ const MOST_AT_ONCE: usize = 500;
 /// The least time between two transactions that note some. Under load one notes more; who is alone does not wait.
 const PACE: Duration = Duration::from_millis(4);
 
-/// How often a transaction is tried that meets another.
-const ATTEMPTS: usize = 5;
-
 /// What has ended, on its way into the database.
 pub(super) struct Notes {
     pool: Pool,
@@ -100,17 +97,13 @@ impl Notes {
     }
 
     async fn settle<T: Ended>(&self, done: &[T]) -> Result<(), SyncError> {
-        let mut attempt = 1;
-        loop {
+        queue::again(|| async {
             // A fault of ours would end all noting, and with it sync. What a panic leaves half done is rolled back.
             let settled = AssertUnwindSafe(T::settle(self, done)).catch_unwind().await;
             let panicked = |_| Err(SyncError::Unexpected("noting it has panicked".to_owned()));
-            match settled.unwrap_or_else(panicked) {
-                // Two transactions have met, and the other went on.
-                Err(SyncError::Database(DbError::Busy)) if attempt < ATTEMPTS => attempt += 1,
-                result => return result,
-            }
-        }
+            settled.unwrap_or_else(panicked)
+        })
+        .await
     }
 }
 

@@ -27,6 +27,14 @@ impl World {
         Ok(told.count())
     }
 
+    async fn nothing_is_left(&self) -> Result<()> {
+        let left = "SELECT count(*) FROM integratedb.backfill_left";
+        until("nothing is left", async || {
+            Ok(self.client.query_one(left, &[]).await?.get::<_, i64>(0) == 0)
+        })
+        .await
+    }
+
     async fn rows_done(&self, id: i64) -> Result<i64> {
         self.show(id).await?["rows_done"].as_i64().context("no rows_done")
     }
@@ -68,11 +76,7 @@ async fn nobody_misses_a_row_or_sees_it_go_back() -> Result<()> {
     eprintln!("{told} rows told beside {transactions} transactions");
     ensure!(told > 10_000, "{told}");
     // What moved after the last chunk was told already, and is forgotten when the end is noticed.
-    let left = "SELECT count(*) FROM integratedb.backfill_left";
-    until("nothing is left", async || {
-        Ok(world.client.query_one(left, &[]).await?.get::<_, i64>(0) == 0)
-    })
-    .await
+    world.nothing_is_left().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,11 +122,7 @@ async fn a_killed_process_goes_on_where_it_was() -> Result<()> {
         "INSERT INTO integratedb.backfill_left (backfill_id, relation, key) VALUES ($1, 1, '{1}')";
     world.client.execute(left, &[&id]).await?;
     let process = start().await?;
-    let left = "SELECT count(*) FROM integratedb.backfill_left";
-    until("it is forgotten", async || {
-        Ok(world.client.query_one(left, &[]).await?.get::<_, i64>(0) == 0)
-    })
-    .await?;
+    world.nothing_is_left().await?;
     drop(process);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What there is to do, and how that went: in the database, so that any number of sidecars share it.
 
+mod again;
 mod claim;
 mod fetched;
 mod pushed;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use crate::proxy::random;
 
+pub(super) use again::again;
 pub(super) use claim::{Busy, Claimed, claim_fetches, claim_pushes};
 pub(super) use fetched::{FetchDone, settle_fetches};
 pub(super) use pushed::{PushDone, settle_pushes};

@@ -10,13 +10,10 @@ use deadpool_postgres::Client;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::db::DbError;
+use super::again::again;
 
 /// Seconds after which a model that waits for another is looked at again. As a rule it is called before.
 pub(super) const LOOK_AGAIN: f64 = 30.0;
-
-/// How often those who wait are called, if another transaction is in the way.
-const ATTEMPTS: usize = 3;
 
 /// Calls those who have waited for what was pushed.
 const AFTER_PUSHES: &str = "
@@ -92,17 +89,11 @@ pub(super) async fn call_after_pushes(client: &Client, integrations: &[i64], mod
 
 /// An error is none of who calls: what it did is noted. Those who are not called wait for longer than they need.
 async fn call(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) {
-    let mut attempt = 1;
-    loop {
-        let called = async {
-            let statement = client.prepare_cached(sql).await?;
-            client.execute(&statement, parameters).await
-        };
-        match called.await.map_err(DbError::from) {
-            // Two transactions have met, and the other went on.
-            Err(DbError::Busy) if attempt < ATTEMPTS => attempt += 1,
-            Err(error) => return tracing::warn!(%error, "sync can't call who waits for a model"),
-            Ok(_) => return,
-        }
+    let called = again(|| async {
+        let statement = client.prepare_cached(sql).await?;
+        Ok(client.execute(&statement, parameters).await?)
+    });
+    if let Err(error) = called.await {
+        tracing::warn!(%error, "sync can't call who waits for a model");
     }
 }
